@@ -8,7 +8,7 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-PATIENCE = 60.0
+PATIENCE = 180.0
 """Seconds until a test gives up. No test depends on how long anything takes: only one that fails waits so long."""
 _PAUSE = 0.02
 

@@ -19,9 +19,9 @@ _REUSE_LIMIT = 1.0
 _ANSWER_TIMEOUT = 2.0
 _COLLECTION_TIMEOUT = 5.0
 _LONG = 30.0
-_FINISH_SECONDS = 0.5
 _THREAD = "otel-monitoring-collect"
 _refreshing = fail_open("collecting for an answer")
+_finishing = fail_open("collecting a last time")
 
 
 class Aggregator:
@@ -56,6 +56,7 @@ class Aggregator:
         self._clock = clock
         self._cost_clock = cost_clock
         self._lock = renewed(self, "_lock", threading.Lock, wait=True)
+        self._adding = renewed(self, "_adding", threading.Lock)
         self._fresh_until = now
         self._wanted = True
         self._last_cost = 0.0
@@ -69,15 +70,23 @@ class Aggregator:
         with self._lock:
             self._wanted = False
             began = self._cost_clock()
-            snapshot = self.reader.take(self._clock())
-            self.history.add(snapshot)
-            for listener in self.listeners:
-                listener(snapshot)
+            self._add(self.reader.take(self._clock()))
             # A collection is reused for twenty times its cost, at most a second: polling costs at most a twentieth of
             # one core, and a small service answers with its latest request. The cheaper of the last two counts, so
             # that a single slow collection (the first one, a machine under load) makes no answer stale.
             cost, self._last_cost = min(self._last_cost, took := self._cost_clock() - began), took
             self._fresh_until = self._clock() + min(_REUSE_LIMIT, REUSE_FACTOR * cost)
+
+    def collect_direct(self) -> None:
+        """Add what was measured without the SDK, requests above all; no callback is waited for."""
+        if self.reader.has_values:
+            self._add(self.reader.take_direct(self._clock()))
+
+    def _add(self, snapshot: Snapshot) -> None:
+        with self._adding:
+            self.history.add(snapshot)
+            for listener in self.listeners:
+                listener(snapshot)
 
     @property
     def cost(self) -> float:
@@ -125,15 +134,21 @@ class BackgroundCollection:
         seconds = self._flight.seconds(now)
         return None if seconds is None or seconds < _LONG else f"metrics: no collection has ended for {seconds:.0f} s"
 
-    def finish(self) -> None:
-        """Collect a last time before the reader is removed; waits at most half a second for the callbacks.
+    def finish(self, seconds: float) -> None:
+        """Collect a last time before the reader is removed.
 
-        Where the interpreter exits and starts no more threads, nobody asks for figures any more.
+        Where callbacks hang, or the interpreter exits and starts no more threads, what needs no callback is collected
+        all the same: every request counts.
+
+        Args:
+            seconds: How long to wait for the callbacks.
         """
-        wait_for(self._collect, _FINISH_SECONDS, name=_THREAD)
+        wait_for(self._collect, seconds, name=_THREAD)
+        with _finishing:
+            self._aggregator.collect_direct()
 
     def _collect(self) -> None:
-        with _refreshing:
+        with _finishing:
             self._aggregator.collect()
 
     async def refresh(self) -> None:

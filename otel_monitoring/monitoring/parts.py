@@ -437,8 +437,9 @@ class ServiceParts:
 
     def finish(self, seconds: float) -> None:
         """Collect and publish what was measured last, within about `seconds`, while everything still measures."""
-        self.collecting.finish()
-        self.exchange.finish(seconds)
+        until = time.monotonic() + seconds
+        self.collecting.finish(seconds / 2)
+        self.exchange.finish(max(0.0, until - time.monotonic()))
 
     def keep_logging(self) -> None:
         """Restore the export of log records, which the application undoes when it configures `logging` anew."""

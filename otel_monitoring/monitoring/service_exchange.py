@@ -16,6 +16,7 @@ from otel_monitoring.runtime.worker import Worker
 
 _ANSWER_TIMEOUT = 2.0
 _TIMEOUT = 5.0
+_LAST_ATTEMPTS = 2
 _THREAD = "otel-monitoring-exchange"
 _exchanging = fail_open("exchanging measurements")
 
@@ -124,9 +125,16 @@ class ServiceExchange:
             self._publish_last()
 
     def _publish_last(self) -> None:
-        with _exchanging:
-            self._publish_and_read(0.0)
-            self._close()
+        """Publish, and once more where the store fails: another process may have kept it for a moment."""
+        for _ in range(_LAST_ATTEMPTS):
+            published = False
+            with _exchanging:
+                self._publish_and_read(0.0)
+                published = True
+            with _exchanging:
+                self._close()  # which tries a store that has failed
+            if published:
+                return
 
     def _publish(self) -> None:
         with _exchanging:

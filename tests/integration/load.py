@@ -10,7 +10,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-TIMEOUT = 60.0
+from tests.waiting import PATIENCE
+
+_LATELY_SECONDS = 60.0
 
 
 class RefusedError(Exception):
@@ -23,7 +25,7 @@ class BrokenError(Exception):
 
 def ask(port: int, path: str, method: str = "GET") -> tuple[int, Any]:
     """The status and the JSON of an answer, by a connection of its own, so that each worker has its turn."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
     try:
         try:
             connection.connect()
@@ -86,7 +88,7 @@ class Load:
         """Send nothing, and have no request under way."""
         with self._lock:
             self._paused = True
-            assert self._lock.wait_for(lambda: self._sending == 0, TIMEOUT)
+            assert self._lock.wait_for(lambda: self._sending == 0, PATIENCE), "a request has no answer"
         try:
             yield
         finally:
@@ -98,7 +100,7 @@ class Load:
         """Wait until so many more were answered."""
         wanted = self.total + by
         with self._lock:
-            assert self._lock.wait_for(lambda: self.total >= wanted, TIMEOUT), "the load is not answered"
+            assert self._lock.wait_for(lambda: self.total >= wanted, PATIENCE), "the load is not answered"
 
     def lately(self, pids: Sequence[int], seconds: float) -> int:
         """How many answers these processes gave within so many seconds."""
@@ -135,5 +137,5 @@ class Load:
             self.answered.update((f"{status // 100}xx", method))
             now = time.monotonic()
             self._lately.append((now, pid if isinstance(pid, int) else 0))
-            while self._lately[0][0] < now - TIMEOUT:
+            while self._lately[0][0] < now - _LATELY_SECONDS:
                 self._lately.popleft()

@@ -19,6 +19,11 @@ from tests.ports import free_port
 from tests.waiting import PATIENCE, eventually
 
 ROOT = Path(otel_monitoring.__file__).parents[1]
+_PATIENT = {
+    "gunicorn": ("--timeout", "0", "--graceful-timeout", "60"),
+    "uvicorn": ("--timeout-worker-healthcheck", "60"),
+}
+"""A busy machine is no reason to kill a worker, which takes along what it has not published yet."""
 
 
 class Service:
@@ -115,7 +120,7 @@ def serving(
     }
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [*before, str(python), "-m", kind, *application, *address, *arguments],
+            [*before, str(python), "-m", kind, *application, *address, *_PATIENT.get(kind, ()), *arguments],
             cwd=folder,
             env=environment,
             stdout=output,

@@ -47,13 +47,18 @@ async def python():
 """
 UVICORN = ("uvicorn", "--log-level", "warning")
 GUNICORN = ("gunicorn", "-k", "uvicorn.workers.UvicornWorker")
-FAST: dict[str, Any] = {"OTEL_MONITORING_SAMPLE_INTERVAL": "1", "OTEL_PYTHON_EXCLUDED_URLS": "/python"}
+FAST: dict[str, Any] = {
+    "OTEL_MONITORING_SAMPLE_INTERVAL": "1",
+    "OTEL_PYTHON_EXCLUDED_URLS": "/python",
+    # A stop that is cut short may lose counts: on a busy machine it takes its time.
+    "OTEL_MONITORING_SHUTDOWN_TIMEOUT": "60",
+}
 
 
 @contextmanager
 def under_load(*ports: int) -> Iterator[Load]:
     """Load and polls until it is left; no poll may go back."""
-    with Polls(ports), Load(ports, threads=2, pause=0.005) as load:
+    with Polls(ports, in_file=True), Load(ports, threads=2, pause=0.005) as load:
         yield load
 
 
