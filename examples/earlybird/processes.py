@@ -17,7 +17,7 @@ from pymongo.errors import PyMongoError
 
 T = TypeVar("T")
 
-START_SECONDS = 30.0
+START_SECONDS = 60.0
 STOP_SECONDS = 10.0
 
 
@@ -74,7 +74,7 @@ class Part:
         """Call `ready` until it returns something other than None, and return that.
 
         Raises:
-            PartFailedError: The process has ended, or 30 seconds have passed.
+            PartFailedError: The process has ended, or 60 seconds have passed.
         """
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:

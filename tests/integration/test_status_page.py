@@ -251,6 +251,24 @@ def test_what_is_chosen_is_in_the_url_and_the_back_button_undoes_it(page: Page) 
         expect(page.locator("#endpoints-empty")).to_have_text("No endpoint contains “nothing like it”.")
 
 
+@pytest.mark.parametrize("status", [200, 503])
+def test_a_pause_holds_although_an_update_was_under_way(page: Page, status: int) -> None:
+    held: list[Route] = []
+    pause = page.get_by_role("button", name="Pause")
+    with serving(Service(access="open").app) as server:
+        page.goto(f"{server.url}/api/status")
+        expect(pause).to_be_visible()
+        page.route("**/status/update?*", lambda route: held.append(route))  # Playwright takes no method of a list
+        while not held:
+            page.wait_for_timeout(10)
+        pause.click()
+        with page.expect_event("requestfinished"):
+            held[0].fulfill(response=held[0].fetch(), status=status)
+        page.evaluate("() => new Promise((done) => setTimeout(done))")  # what awaited the answer has gone on
+        expect(page.get_by_role("button", name="Resume")).to_be_visible()
+        expect(page.locator("#updated")).to_contain_text("paused")
+
+
 def test_of_many_endpoints_the_page_has_the_first_and_asks_for_the_others(page: Page) -> None:
     service = Service(access="open")
 

@@ -15,17 +15,22 @@ export function createUpdates(store) {
   let failures = 0;
   let asking = false;
 
+  const isPaused = () => store.get().connection.state === "paused";
+
   async function ask() {
     clearTimeout(timer);
-    if (asking || store.get().connection.state === "paused") return;
+    if (asking || isPaused()) return;
     asking = true;
     try {
       const every = wantsEveryEndpoint(store.get());
-      show(await get(`status/update?endpoints=${every ? "all" : "first"}`));
+      const update = await get(`status/update?endpoints=${every ? "all" : "first"}`);
+      if (isPaused()) return; // since it was asked: what the reader looks at stays
+      show(update);
       failures = 0;
       // The reader may want to see all of them since it was asked.
       next(!every && lacksEndpoints(store.get()) ? 0 : (store.get().update?.interval ?? 2));
     } catch (error) {
+      if (isPaused()) return;
       if (error instanceof Refused && error.status < 500 && error.status !== 429 && error.status !== 404) {
         refuse(error);
         return;
