@@ -11,7 +11,19 @@ from tests.source import PATHS, nodes, trees
 
 # A module imports from the floors below its own; on its own floor, from its own folder alone.
 FLOORS = (
-    {"environment", "errors", "forks", "guard", "redact", "seams", "semconv", "baggage", "compression", "timestamps"},
+    {
+        "environment",
+        "errors",
+        "forks",
+        "guard",
+        "redact",
+        "seams",
+        "semconv",
+        "baggage",
+        "compression",
+        "timestamps",
+        "value",
+    },
     {"config", "runtime"},
     {"telemetry", "metrics"},
     {"instrumentation", "alerts"},
@@ -30,6 +42,7 @@ ORDER: dict[str, tuple[str | tuple[str, ...], ...]] = {
         "semconv",
         "baggage",
         "compression",
+        "value",
         "forks",
         "redact",
         "environment",

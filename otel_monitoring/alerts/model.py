@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from enum import Enum
 from itertools import islice
 from types import MappingProxyType
@@ -11,6 +11,7 @@ from typing import Any
 from otel_monitoring.redact import REPLACED, is_secret, printable, redact, text_of
 from otel_monitoring.redact.json_value import jsonable
 from otel_monitoring.timestamps import rfc3339
+from otel_monitoring.value import Value
 
 OWN_TYPES_LIMIT = 100
 """The most alert types of the application's own: each is a value of an attribute of metrics."""
@@ -153,8 +154,7 @@ class DeliveryState(str, Enum):
         return self not in (DeliveryState.WAITING, DeliveryState.RETRYING)
 
 
-@dataclass(frozen=True, slots=True)
-class ChannelResult:
+class ChannelResult(Value):
     """The delivery of an alert on one channel.
 
     Attributes:
@@ -182,8 +182,7 @@ class ChannelResult:
         return {"state": self.state.value, **{key: value for key, value in further.items() if value}}
 
 
-@dataclass(frozen=True, slots=True)
-class Acknowledgement:
+class Acknowledgement(Value):
     """That somebody takes care of an alert.
 
     Attributes:
@@ -205,8 +204,7 @@ LEFT_OUT = "otel_monitoring.left_out"
 """The `rule` of an event that counts the alerts left out of a full outbox; no rule's name has a dot."""
 
 
-@dataclass(frozen=True, slots=True)
-class AlertEvent:
+class AlertEvent(Value):
     """One event of an alert, as the history records it and channels deliver it.
 
     Attributes:
@@ -321,8 +319,7 @@ class AlertEvent:
         return replace(self, channels=states)
 
 
-@dataclass(frozen=True, slots=True)
-class Notification:
+class Notification(Value):
     """One message of a channel: the events that are due together.
 
     Attributes:

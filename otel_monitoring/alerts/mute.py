@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import cached_property
 from math import isfinite
 from typing import TYPE_CHECKING, Any
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from otel_monitoring.alerts.model import AlertType
 from otel_monitoring.alerts.selection import Selectable, Selection, single
 from otel_monitoring.timestamps import rfc3339
+from otel_monitoring.value import Value
 
 if TYPE_CHECKING:
     from otel_monitoring.alerts.schedule import Schedule
@@ -18,8 +18,7 @@ DEFAULT_MUTE_SECONDS = 3600.0
 """How long a mute lasts where nobody says how long: by HTTP, in Python, at the command line and on the page."""
 
 
-@dataclass(frozen=True)
-class Mute:
+class Mute(Value):
     """Alerts that are recorded but not notified.
 
     Attributes:

@@ -4,19 +4,19 @@ import math
 import re
 import shlex
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from otel_monitoring.alerts.model import AlertSeverity, AlertType
 from otel_monitoring.alerts.selection import Selection
 from otel_monitoring.config.hints import did_you_mean
 from otel_monitoring.errors import ConfigurationError
 from otel_monitoring.timestamps import seconds_of
+from otel_monitoring.value import Value
 
 ROUTES_VARIABLE = "ALERT_ROUTES"
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
+class Route(Value):
     """Alerts that go to a channel: those that fit everything that is given.
 
     A channel with routes gets what one of them selects; a channel without routes gets every alert. A single text is

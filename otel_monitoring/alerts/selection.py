@@ -2,10 +2,11 @@
 
 import json
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Protocol
 
 from otel_monitoring.alerts.model import AlertSeverity, AlertType, readable_labels
+from otel_monitoring.value import Value
 
 
 class Selectable(Protocol):
@@ -28,8 +29,7 @@ class Selectable(Protocol):
         """The alert's identity within its type or rule."""
 
 
-@dataclass(frozen=True, slots=True)
-class Selection:
+class Selection(Value):
     """Selects the alerts that fit everything that is given; nothing given selects every alert.
 
     Attributes:

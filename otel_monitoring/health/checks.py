@@ -21,6 +21,7 @@ from otel_monitoring.instrumentation.mongodb.driver_errors import is_use_after_c
 from otel_monitoring.redact import redact_error
 from otel_monitoring.runtime.threads import NotStarted, in_thread
 from otel_monitoring.timestamps import rfc3339
+from otel_monitoring.value import Value
 
 CheckFunction = Callable[[], object] | Callable[[], Awaitable[object]]
 """A check passes when it returns anything but False; it fails when it returns False, raises, or takes too long."""
@@ -33,8 +34,7 @@ longer is an error of the application.
 """
 
 
-@dataclass(frozen=True, slots=True)
-class CheckResult:
+class CheckResult(Value):
     """The result of one run of a check.
 
     Attributes:

@@ -2,7 +2,7 @@
 
 import traceback
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from time import perf_counter
 from typing import Final
 
@@ -29,13 +29,13 @@ from otel_monitoring.telemetry.exception_signal import LogEvent
 from otel_monitoring.tracing.destination import current_destination
 from otel_monitoring.tracing.failure_alert import FailedOperation, raise_alert
 from otel_monitoring.tracing.scope import Block, ContextScope, Entry
+from otel_monitoring.value import Value
 
 _GUARD: Final = fail_open("tracing of an operation")
 _MAX_FRAMES: Final = 50
 
 
-@dataclass(frozen=True, slots=True)
-class Operation:
+class Operation(Value):
     """An operation that is traced.
 
     Attributes:

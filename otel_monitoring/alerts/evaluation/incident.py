@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import field, fields, replace
 from functools import cache
 from string import Formatter
 from typing import Any
@@ -16,6 +16,7 @@ from otel_monitoring.alerts.rules.rule import Rule
 from otel_monitoring.alerts.store.texts import Texts
 from otel_monitoring.guard import fail_open
 from otel_monitoring.redact import redact
+from otel_monitoring.value import Value
 
 _FLAPPING_FIELDS = ("starts", "times", "flapping")
 _LATER_FIELDS = (*_FLAPPING_FIELDS, "unknown")
@@ -23,8 +24,7 @@ _LATER_FIELDS = (*_FLAPPING_FIELDS, "unknown")
 _STATE_FIELDS = tuple(entry.name for entry in fields(AlertState) if entry.name not in _LATER_FIELDS)
 
 
-@dataclass(frozen=True, slots=True)
-class Incident:
+class Incident(Value):
     """One alert of a rule, as the store keeps it.
 
     Attributes:

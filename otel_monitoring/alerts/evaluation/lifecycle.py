@@ -1,11 +1,12 @@
 """The state machine of an alert: inactive, pending, firing, inactive. Pure functions of readings and times."""
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import Enum
 
 from otel_monitoring.alerts.rules.expressions import Reading
 from otel_monitoring.alerts.rules.rule import NoData, Rule
+from otel_monitoring.value import Value
 
 MAX_STEP = 60.0
 """The most seconds that one evaluation adds to a hold: a longer gap was not observed, and clocks jump."""
@@ -29,8 +30,7 @@ class Phase(str, Enum):
     FIRING = "firing"
 
 
-@dataclass(frozen=True, slots=True)
-class AlertState:
+class AlertState(Value):
     """The state of one alert of a rule.
 
     Attributes:

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 from otel_monitoring.alerts.rules.matchers import Failed, Matcher
@@ -12,6 +11,7 @@ from otel_monitoring.errors import ConfigurationError
 from otel_monitoring.metrics.outcome import OutcomeClassifier
 from otel_monitoring.metrics.window import Window
 from otel_monitoring.semconv import HTTP_SERVER_REQUEST_DURATION, prometheus_label, prometheus_name
+from otel_monitoring.value import Value
 
 
 class Reading(NamedTuple):
@@ -55,8 +55,7 @@ class Expression(Protocol):
         """The expression in PromQL."""
 
 
-@dataclass(frozen=True, slots=True)
-class Gauge:
+class Gauge(Value):
     """The last value of a gauge; the largest or smallest where a group has several series.
 
     Args:
@@ -99,8 +98,7 @@ class Gauge:
         return dialect.grouped(aggregate, series, _label(self.group_by))
 
 
-@dataclass(frozen=True, slots=True)
-class Count:
+class Count(Value):
     """The increase of a counter, or the number of values that a histogram recorded, in the window.
 
     Args:
@@ -162,8 +160,7 @@ class Count:
         return counts
 
 
-@dataclass(frozen=True, slots=True)
-class Percent:
+class Percent(Value):
     """`part` of `whole` in percent; no data where the whole is 0.
 
     Args:
@@ -207,8 +204,7 @@ class Percent:
         return dialect.percent(self.part.promql(dialect), self.whole.promql(dialect))
 
 
-@dataclass(frozen=True, slots=True)
-class Quantile:
+class Quantile(Value):
     """A quantile of the values that a histogram recorded in the window, e.g. the p95 of each route.
 
     Args:

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from otel_monitoring.alerts.rules.expressions import Count, Percent, error_rate, requests
@@ -11,6 +10,7 @@ from otel_monitoring.errors import ConfigurationError
 from otel_monitoring.metrics.event_sums import ALL, Counts
 from otel_monitoring.metrics.slices.model import Requests, Slice
 from otel_monitoring.semconv import HTTP_ROUTE, HTTP_SERVER_REQUEST_DURATION, prometheus_label, prometheus_name
+from otel_monitoring.value import Value
 
 _BOUNDARIES = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
 """The boundaries of the duration histogram in seconds, as the semantic conventions have them."""
@@ -42,8 +42,7 @@ class Good(Protocol):
         """All events."""
 
 
-@dataclass(frozen=True, slots=True)
-class Succeeded:
+class Succeeded(Value):
     """A request is good if it is no error: see `OTEL_MONITORING_ERROR_STATUSES`.
 
     Args:
@@ -78,8 +77,7 @@ class Succeeded:
         return requests(group_by=group_by)
 
 
-@dataclass(frozen=True, slots=True)
-class FasterThan:
+class FasterThan(Value):
     """A request is good if it took at most `seconds`, whatever its status.
 
     In this process the number is estimated from the distribution, within 4.4 % of the duration for an endpoint and
@@ -144,8 +142,7 @@ class FasterThan:
         return Counts(count, count - of.durations.below(self.seconds))
 
 
-@dataclass(frozen=True, slots=True)
-class CounterShare:
+class CounterShare(Value):
     """An event of the counter `whole` is good if the counter `part` counted it, too.
 
     Args:

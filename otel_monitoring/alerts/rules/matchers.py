@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import NamedTuple, Protocol
 
 from otel_monitoring.alerts.rules.promql import quoted
@@ -11,6 +11,7 @@ from otel_monitoring.errors import ConfigurationError
 from otel_monitoring.metrics.outcome import DISCONNECTED, OutcomeClassifier, RequestOutcome
 from otel_monitoring.metrics.snapshot import AttributeValue, Series
 from otel_monitoring.semconv import HTTP_RESPONSE_STATUS_CODE, prometheus_label
+from otel_monitoring.value import Value
 
 
 class Matcher(Protocol):
@@ -23,8 +24,7 @@ class Matcher(Protocol):
         """The matcher as PromQL label matchers."""
 
 
-@dataclass(frozen=True, slots=True)
-class Attribute:
+class Attribute(Value):
     """Matches series whose attribute `key` has one of `values`.
 
     Args:
@@ -93,8 +93,7 @@ class Both(NamedTuple):
         return f"{self.first.promql()},{self.second.promql()}"
 
 
-@dataclass(frozen=True, slots=True)
-class Failed:
+class Failed(Value):
     """Matches requests that count as errors of the service: see `OutcomeClassifier`."""
 
     outcome_of: OutcomeClassifier = field(default_factory=OutcomeClassifier)

@@ -2,7 +2,7 @@
 
 import operator
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
 from typing import Literal, get_args
 from urllib.parse import quote
@@ -14,6 +14,7 @@ from otel_monitoring.alerts.rules.promql import Dialect
 from otel_monitoring.config import template
 from otel_monitoring.guard import fail_open
 from otel_monitoring.redact import redact
+from otel_monitoring.value import Value
 
 Comparison = Literal[">", ">=", "<", "<="]
 RuleScope = Literal["service", "instance"]
@@ -38,8 +39,7 @@ class NoData(str, Enum):
     """A breach: the alert fires."""
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(Value):
     """When to raise an alert, and with which message.
 
     An alert fires when `expression comparison threshold` has held for `hold` seconds. It resolves when the value has

@@ -1,7 +1,7 @@
 """`Slo`: a service level objective, and the rules that say when its error budget burns too fast."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Literal, NamedTuple
 
 from otel_monitoring.alerts.model import AlertSeverity, AlertType
@@ -15,6 +15,7 @@ from otel_monitoring.metrics.event_sums import ALL, Indicator, WindowSum
 from otel_monitoring.metrics.slices.model import TIERS
 from otel_monitoring.metrics.window import Window
 from otel_monitoring.timestamps import seconds_of
+from otel_monitoring.value import Value
 
 ENDPOINT = "endpoint"
 """The label of an endpoint's alerts."""
@@ -148,8 +149,7 @@ class BurnRate(NamedTuple):
         return f"{self.objective.budget_percent:.12g}"
 
 
-@dataclass(frozen=True, slots=True)
-class Slo:
+class Slo(Value):
     """A service level objective: so many percent of the events in a window are good.
 
     Its rules compare the burn rate of the error budget in three pairs of windows, as the SRE Workbook has it: see
@@ -172,7 +172,7 @@ class Slo:
 
     name: str
     objective: float
-    good: Good | Percent = Succeeded()  # noqa: RUF009 - it is immutable
+    good: Good | Percent = Succeeded()
     per: Literal["", "endpoint"] = ""
     window: str = "30d"
     min_requests: int = 100

@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal
 
 import idna
@@ -12,6 +12,7 @@ from pydantic import SecretStr
 from otel_monitoring.alerts.model import Notification
 from otel_monitoring.config.channels import Mailbox, mailbox
 from otel_monitoring.errors import DeliveryError
+from otel_monitoring.value import Value
 
 logger = logging.getLogger("otel_monitoring")
 
@@ -23,8 +24,7 @@ _PERMANENT = 500
 """SMTP codes from here on are permanent failures (RFC 5321 section 4.2.1)."""
 
 
-@dataclass(frozen=True, slots=True)
-class MailServer:
+class MailServer(Value):
     """The SMTP server that mails are sent to.
 
     Attributes:
