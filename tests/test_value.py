@@ -55,7 +55,7 @@ class Sized(Value):
 )
 def test_a_value_is_made_and_shown_as_a_dataclass(values: tuple[Any, ...], named: dict[str, Any]) -> None:
     own, model = Order(*values, **named), Model(*values, **named)
-    assert asdict(own) == asdict(model)  # type: ignore[call-overload] # its fields are not known before it runs
+    assert asdict(own) == asdict(model)
     assert repr(own) == repr(model).replace("Model", "Order")
     assert [one.name for one in fields(Order)] == [one.name for one in fields(Model)]
 
@@ -89,9 +89,11 @@ def test_values_are_equal_by_their_fields() -> None:
 
 def test_a_value_never_changes() -> None:
     order = Order("a")
-    for change in (lambda: setattr(order, "name", "b"), lambda: setattr(order, "x", 1), lambda: delattr(order, "name")):
+    for name in ("name", "colour"):
         with pytest.raises(FrozenInstanceError):
-            change()
+            setattr(order, name, "b")
+    with pytest.raises(FrozenInstanceError):
+        del order.name
     assert order.name == "a"
 
 

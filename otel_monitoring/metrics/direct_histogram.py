@@ -24,7 +24,8 @@ MAX_SCALE = 5
 MAX_SIZE = 480
 _PER_DOUBLING = 2**MAX_SCALE
 OVERFLOW: Final[Mapping[str, AttributeValue]] = {"otel.metric.overflow": True}
-_BATCH: Final = 32
+_BATCH: Final = 16
+"""Values that wait until they are added: of 32, a value would cost 0.1 µs less, and an answer adds what waits first."""
 _LARGEST_BATCH: Final = 255
 """The most values that are added at once: no count of so few takes more than a byte."""
 
