@@ -1,38 +1,38 @@
 """The bytes of a snapshot's histograms and counters, for a store that several processes share.
 
 A reader pays for each series, so a series is one text, which is decoded once and then looked up, and the figures of all
-histograms are one array of fixed records.
+histograms are two arrays of fixed records: doubles, which compression hardly shrinks, and integers, which it does.
 """
 
 import json
 import struct
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from math import inf
 from sys import intern
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from otel_monitoring.compression import compressed
 from otel_monitoring.errors import StoreError
 from otel_monitoring.guard import fail_open
 from otel_monitoring.metrics.buckets import KINDS
-from otel_monitoring.metrics.snapshot import AttributeValue, Histogram, Row, Series, Snapshot, added
+from otel_monitoring.metrics.snapshot import AttributeValue, Row, Series, Snapshot, added, histogram_of
 from otel_monitoring.runtime.give_way import give_way, giving_way
 
-_FORMAT = 1
+K = TypeVar("K")
+
+_FORMAT = 2
 _COMPRESSION = 1
 _LARGEST = 64 * 1024 * 1024
 """The most bytes that a content may have when it is uncompressed."""
-_HEAD = struct.Struct("<IIII")
-"""Bytes of the compressed names, of the compressed figures and of the head in them, and the number of histograms."""
-_RECORD = struct.Struct("<QdddbQiIB")
-"""Count, sum, minimum, maximum, scale, values at zero, first bucket, bytes of the bucket counts, bytes of one."""
-_EXTREMES = struct.Struct("<16xdd")
-"""Minimum and maximum in a record."""
-_SIZE = struct.Struct("<45xIB")
-"""Bytes of the bucket counts, and bytes of one, in a record."""
+_HEAD = struct.Struct("<IIIII")
+"""The format, bytes of the compressed names, of the compressed note and of the doubles, number of histograms."""
+_DOUBLES = struct.Struct("<ddd")
+"""Sum, minimum, maximum."""
+_INTEGERS = struct.Struct("<QbQi")
+"""Count, scale, values at zero, first bucket. Before those of all come the bytes of all bucket counts, then of one."""
 _MAX_KNOWN = 50_000
 _NAMES = 16
 """The number of snapshots whose names are remembered: enough for one of each busy process."""
@@ -71,40 +71,40 @@ class PackedSnapshot(NamedTuple):
         start: Start of the interval.
         end: End of the interval.
         rows: The position of each histogram; snapshots with the same histograms share it.
-        records: The figures of each histogram.
-        counts: The bucket counts of all histograms, compressed.
+        doubles: The sum, minimum and maximum of each histogram.
+        integers: The other figures of each histogram, then the bucket counts of all, compressed.
         sums: The increases of counters.
     """
 
     start: float
     end: float
     rows: Mapping[Series, int]
-    records: bytes
-    counts: bytes
+    doubles: bytes
+    integers: bytes
     sums: Mapping[Series, float]
 
     @classmethod
     def of(cls, snapshot: Snapshot, like: "PackedSnapshot | None" = None) -> "PackedSnapshot":
         """Pack a snapshot; `like` is one that probably has the same histograms."""
-        series, records, counts = [], [], []
+        series, doubles, integers, sizes, widths, counts = [], [], [], [], [], []
         for one, histogram in giving_way(snapshot.histograms.items()):
             count, total, least, most, scale, at_zero, first, packed_counts, width = histogram
             size = (packed_counts.bit_length() + 7) // 8
             series.append(one)
+            doubles.append(_DOUBLES.pack(total, least, most))
+            integers.append(_INTEGERS.pack(count, scale, at_zero, first))
+            sizes.append(size)
+            widths.append(width)
             counts.append(packed_counts.to_bytes(size, "little"))
-            records.append(_RECORD.pack(count, total, least, most, scale, at_zero, first, size, width))
         same = like is not None and list(like.rows) == series
         rows = like.rows if like is not None and same else {one: row for row, one in enumerate(series)}
-        return cls(snapshot.start, snapshot.end, rows, b"".join(records), _deflated(*counts), snapshot.sums)
+        packed = _deflated(struct.pack(f"<{len(sizes)}I", *sizes), bytes(widths), *integers, *counts)
+        return cls(snapshot.start, snapshot.end, rows, b"".join(doubles), packed, snapshot.sums)
 
     def histograms(self) -> dict[Series, Row]:
         """The fields of each histogram."""
-        counts, number, end = zlib.decompress(self.counts), int.from_bytes, 0
         found: dict[Series, Row] = {}
-        for series, record in giving_way(zip(self.rows, _RECORD.iter_unpack(self.records), strict=True)):
-            count, total, least, most, scale, at_zero, first, size, width = record
-            packed_counts = number(counts[end : (end := end + size)], "little")
-            found[series] = count, total, least, most, scale, at_zero, first, packed_counts, width
+        _add(self.rows, self.doubles, zlib.decompress(self.integers), found)
         return found
 
 
@@ -118,7 +118,7 @@ def extremes(snapshots: Iterable[PackedSnapshot], series: Series) -> tuple[float
             rows = snapshot.rows
             row = rows.get(series)
         if row is not None:
-            least, most = _EXTREMES.unpack_from(snapshot.records, row * _RECORD.size)
+            _, least, most = _DOUBLES.unpack_from(snapshot.doubles, row * _DOUBLES.size)
             if least < smallest:
                 smallest = least
             if most > largest:
@@ -145,12 +145,11 @@ class SnapshotCodec:
         """
         packed = snapshot if isinstance(snapshot, PackedSnapshot) else PackedSnapshot.of(snapshot, self._encoded)
         self._encoded = packed
-        head = json.dumps({"format": _FORMAT, "seconds": packed.end - packed.start, **note}).encode()
-        values = struct.pack(f"<{len(packed.sums)}d", *packed.sums.values())
-        names, figures = self._names_of(packed), _deflated(head, packed.records, values)
-        return b"".join(
-            (_HEAD.pack(len(names), len(figures), len(head), len(packed.rows)), names, figures, packed.counts)
-        )
+        names = self._names_of(packed)
+        notes = _deflated(json.dumps({"seconds": packed.end - packed.start, **note}).encode())
+        doubles = packed.doubles + struct.pack(f"<{len(packed.sums)}d", *packed.sums.values())
+        head = _HEAD.pack(_FORMAT, len(names), len(notes), len(doubles), len(packed.rows))
+        return b"".join((head, names, notes, doubles, packed.integers))
 
     def _names_of(self, packed: PackedSnapshot) -> bytes:
         """The compressed texts of all series; kept, because snapshots that follow one another often have the same."""
@@ -166,21 +165,18 @@ class SnapshotCodec:
         Raises:
             UNREADABLE: Another version wrote it, or it is damaged.
         """
-        names_size, figures_size, head_size, size = _HEAD.unpack_from(content)
-        blocks = accumulate((_HEAD.size, names_size, figures_size))
-        begin, middle, end = blocks
-        series = self._series_named(bytes(content[begin:middle]))
-        figures, counts = _inflated(content[middle:end]), _inflated(content[end:])
-        note = json.loads(figures[:head_size])
-        if note.pop("format") != _FORMAT:
+        form, *sizes, size = _HEAD.unpack_from(content)
+        if form != _FORMAT:
             raise ValueError("the content has another format")
-        after = head_size + size * _RECORD.size
-        sums = struct.unpack(f"<{len(series) - size}d", figures[after:])
-        records = memoryview(figures)[head_size:after]
-        sizes, widths = zip(*_SIZE.iter_unpack(records), strict=True) if size else ((), ())
-        if len(sizes) != size or sum(sizes) != len(counts) or not KINDS.keys() >= set(widths):
-            raise ValueError("the content is damaged")
-        return EncodedSnapshot(float(note.pop("seconds")), note, series, records, counts, series[size:], sums)
+        ends = accumulate((_HEAD.size, *sizes, len(content) - sum(sizes)))
+        names, notes, doubles, integers = (bytes(content[begin:end]) for begin, end in pairwise(ends))
+        series = self._series_named(names)
+        note = json.loads(_inflated(notes))
+        middle = size * _DOUBLES.size
+        sums = struct.unpack(f"<{len(series) - size}d", doubles[middle:])
+        figures = _inflated(integers)
+        _check(doubles[:middle], figures, size)
+        return EncodedSnapshot(float(note.pop("seconds")), note, series, doubles[:middle], figures, series[size:], sums)
 
     def _series_named(self, names: bytes) -> list[str]:
         """The texts of the series of a snapshot; those of the last ones are remembered."""
@@ -211,7 +207,7 @@ class SnapshotCodec:
             for text, value in zip(part.counters, part.sums, strict=True):
                 series = self.series_of(text)
                 sums[series] = sums.get(series, 0) + value
-        histograms = {self.series_of(text): Histogram._make(row) for text, row in giving_way(found.items())}
+        histograms = {self.series_of(text): histogram_of(row) for text, row in giving_way(found.items())}
         return Snapshot(start, end, histograms, sums)
 
     def _text(self, series: Series) -> str:
@@ -234,8 +230,8 @@ class EncodedSnapshot(NamedTuple):
         seconds: Its length.
         note: What was encoded with it.
         series: The text of each series, those of the histograms first.
-        records: The figures of each histogram.
-        counts: The bucket counts of all histograms.
+        doubles: The sum, minimum and maximum of each histogram.
+        integers: The other figures of each histogram, then the bucket counts of all.
         counters: The text of the series of each counter.
         sums: The increase of each counter.
     """
@@ -243,20 +239,45 @@ class EncodedSnapshot(NamedTuple):
     seconds: float
     note: dict[str, Any]
     series: Sequence[str]
-    records: memoryview
-    counts: bytes
+    doubles: bytes
+    integers: bytes
     counters: Sequence[str]
     sums: Sequence[float]
 
     def add_to(self, found: dict[str, Row]) -> None:
         """Add the histograms to those with the same text."""
-        counts, get, number, end = self.counts, found.get, int.from_bytes, 0
-        for text, record in zip(self.series, _RECORD.iter_unpack(self.records), strict=False):
-            count, total, least, most, scale, at_zero, first, size, width = record
-            packed_counts = number(counts[end : (end := end + size)], "little")
-            row = count, total, least, most, scale, at_zero, first, packed_counts, width
-            known = get(text)
-            found[text] = row if known is None else added(known, row)
+        _add(self.series[: len(self.doubles) // _DOUBLES.size], self.doubles, self.integers, found)
+
+
+def _add(keys: Collection[K], doubles: bytes, integers: bytes, found: dict[K, Row]) -> None:
+    """Add histograms to those with the same key."""
+    # Every series of every process comes here in every interval: columns and generators would be slower.
+    sizes, widths, records, end = _split(integers, len(keys))
+    get, number = found.get, int.from_bytes
+    figures = zip(
+        giving_way(keys), _DOUBLES.iter_unpack(doubles), _INTEGERS.iter_unpack(records), sizes, widths, strict=True
+    )
+    for key, (total, least, most), (count, scale, at_zero, first), size, width in figures:
+        packed_counts = number(integers[end : (end := end + size)], "little")
+        row = count, total, least, most, scale, at_zero, first, packed_counts, width
+        known = get(key)
+        found[key] = row if known is None else added(known, row)
+
+
+def _split(integers: bytes, size: int) -> tuple[tuple[int, ...], bytes, memoryview, int]:
+    """The bytes that the counts of each histogram take, those that one count takes, the records, and where they end."""
+    sizes = struct.Struct(f"<{size}I")
+    widths = sizes.size + size
+    end = widths + size * _INTEGERS.size
+    return sizes.unpack_from(integers), integers[sizes.size : widths], memoryview(integers)[widths:end], end
+
+
+def _check(doubles: bytes, integers: bytes, size: int) -> None:
+    """See that these are those of so many histograms."""
+    sizes, widths, _, end = _split(integers, size)
+    whole = len(doubles) == size * _DOUBLES.size and len(integers) == end + sum(sizes)
+    if not whole or not KINDS.keys() >= set(widths):
+        raise ValueError("the content is damaged")
 
 
 def _deflated(*parts: bytes) -> bytes:

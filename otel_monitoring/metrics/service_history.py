@@ -35,7 +35,7 @@ Scope = Literal["service", "instance"]
 SERVICE: Final = "service"
 INSTANCE: Final = "instance"
 
-_FORMAT = 1
+_FORMAT = 2
 _ATTEMPTS = 3
 """How often a base is read anew where another one has replaced it meanwhile."""
 _MANY_DELTAS = 100

@@ -6,10 +6,10 @@ bucket `i` at scale `s` holds values in `(base**i, base**(i + 1)]` with `base = 
 
 import math
 from bisect import bisect_left
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from functools import reduce
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import partial, reduce
 from itertools import accumulate
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from otel_monitoring.metrics.buckets import NO_BUCKETS, Buckets, have_room, widened
 
@@ -94,7 +94,7 @@ class Histogram(NamedTuple):
 
     def plus(self, other: "Histogram") -> "Histogram":
         """The distribution of both sets of values; counts are exact, at the smaller of the two scales."""
-        return Histogram._make(added(self, other))
+        return histogram_of(added(self, other))
 
     def minus(self, part: "Row", *, smallest: float, largest: float) -> "Histogram":
         """The distribution without the values of `part`, which were added to it before; counts are exact.
@@ -120,7 +120,7 @@ class Histogram(NamedTuple):
             packed_counts = (packed_counts << 8 * width * (first - begin)) - counts
             first = begin
         rest = count - n, total - less, smallest, largest, scale, at_zero - zeros, first, packed_counts, width
-        return Histogram._make(rest)
+        return histogram_of(rest)
 
     def coarser(self, halvings: int) -> "Histogram":
         """The distribution at a scale that is smaller by `halvings`."""
@@ -168,6 +168,8 @@ class Histogram(NamedTuple):
 
 Row = tuple[int, float, float, float, int, int, int, int, int]
 """A histogram's fields."""
+histogram_of: Final[Callable[[Row], Histogram]] = partial(tuple.__new__, Histogram)
+"""As `Histogram._make`, which takes half as long again to count the fields."""
 
 
 def merged(histograms: Iterable[Histogram]) -> Histogram:

@@ -4,20 +4,20 @@ import random
 import struct
 import zlib
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from otel_monitoring.metrics import serialization
-from otel_monitoring.metrics.serialization import UNREADABLE, SnapshotCodec
+from otel_monitoring.metrics.serialization import UNREADABLE, PackedSnapshot, SnapshotCodec, extremes
 from otel_monitoring.metrics.snapshot import Histogram, Series, Snapshot, merged
 from otel_monitoring.metrics.window import Window
 from tests.measured import Meter, recorded_in
 
 durations = st.lists(st.floats(min_value=0, max_value=1e4), max_size=300)
-HEAD = struct.Struct("<IIII")
+HEAD = struct.Struct("<IIIII")
 NAMES = ("a", 'quo"te', "new\nline", "é", "\ud800")
 
 
@@ -38,6 +38,29 @@ def again(*snapshots: Snapshot) -> Snapshot:
 def test_a_snapshot_comes_back_as_it_was(values: list[float]) -> None:
     snapshot = measured(*values)
     assert dict(again(snapshot).histograms) == dict(snapshot.histograms)
+
+
+histograms = st.builds(
+    lambda values, copies: merged([one for one in measured(*values).histograms.values() for _ in range(copies)]),
+    st.lists(st.floats(min_value=0, max_value=1e4), max_size=20),
+    st.sampled_from((1, 300, 70_000)),  # counts of one, two and four bytes
+)
+
+
+@given(st.lists(histograms, max_size=5), st.lists(st.floats(0, 1e9), max_size=3))
+def test_histograms_of_any_width_come_back_beside_counters(several: list[Histogram], increases: list[float]) -> None:
+    snapshot = Snapshot(
+        0.0,
+        10.0,
+        {Series("h", (("number", number),)): one for number, one in enumerate(several)},
+        {Series("c", (("number", number),)): value for number, value in enumerate(increases)},
+    )
+    travelled = again(snapshot)
+    assert (dict(travelled.histograms), dict(travelled.sums)) == (snapshot.histograms, snapshot.sums)
+    packed = PackedSnapshot.of(snapshot)
+    assert packed.histograms() == snapshot.histograms
+    for series, one in snapshot.histograms.items():
+        assert extremes([packed, packed], series) == (one.min, one.max)
 
 
 @given(st.lists(durations, min_size=1, max_size=5))
@@ -73,16 +96,19 @@ def test_what_is_noted_comes_back_with_the_length() -> None:
 
 
 def blocks(content: bytes) -> list[bytes]:
-    """The head of a content, and its three parts, decompressed."""
-    names, figures, *_ = HEAD.unpack_from(content)
-    ends = (HEAD.size, HEAD.size + names, HEAD.size + names + figures, len(content))
-    return [content[: HEAD.size], *(zlib.decompress(content[begin:end]) for begin, end in pairwise(ends))]
+    """The head of a content, and its four parts, decompressed: names, note, doubles and integers."""
+    _, *sizes, _ = HEAD.unpack_from(content)
+    ends = accumulate((HEAD.size, *sizes, len(content) - sum(sizes)))
+    names, note, doubles, integers = (content[begin:end] for begin, end in pairwise(ends))
+    return [content[: HEAD.size], *map(zlib.decompress, (names, note)), doubles, zlib.decompress(integers)]
 
 
 def joined(head: bytes, *parts: bytes) -> bytes:
     """The content of which `blocks` are these."""
-    names, figures, counts = map(zlib.compress, parts)
-    return b"".join((HEAD.pack(len(names), len(figures), *HEAD.unpack(head)[2:]), names, figures, counts))
+    names, note, integers = (zlib.compress(parts[which]) for which in (0, 1, 3))
+    form, *_, size = HEAD.unpack(head)
+    head = HEAD.pack(form, len(names), len(note), len(parts[2]), size)
+    return b"".join((head, names, note, parts[2], integers))
 
 
 def test_every_cut_is_refused() -> None:
@@ -92,11 +118,20 @@ def test_every_cut_is_refused() -> None:
     for end in range(len(content)):
         with pytest.raises(UNREADABLE):
             SnapshotCodec().decode(content[:end])
-    for which in (1, 2, 3):
+    for which in (1, 2, 3, 4):
         for end in range(len(plain[which])):
             parts = [*plain[:which], plain[which][:end], *plain[which + 1 :]]
             with pytest.raises(UNREADABLE):
                 SnapshotCodec().decode(joined(*parts))
+
+
+def test_what_another_version_wrote_is_refused() -> None:
+    """Also that of the first one, whose content began with the bytes of its names."""
+    content = SnapshotCodec().encode(measured(0.1, 0.2), {})
+    form, *rest = HEAD.unpack_from(content)
+    for head in (HEAD.pack(form + 1, *rest), struct.pack("<IIII", *rest)):
+        with pytest.raises(UNREADABLE):
+            SnapshotCodec().decode(head + content[HEAD.size :])
 
 
 @given(st.data())
@@ -117,7 +152,7 @@ def test_damage_is_refused_or_is_a_number_that_adds_up(data: st.DataObject) -> N
 def test_what_unpacks_to_more_than_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(serialization, "_LARGEST", 1_000_000)  # to pack more than the real one takes a second
     head, *parts = blocks(SnapshotCodec().encode(measured(0.1, 0.2), {}))
-    for which in range(3):
+    for which in (0, 1, 3):  # the doubles are not compressed
         bomb = joined(head, *parts[:which], bytes(2_000_000), *parts[which + 1 :])
         assert len(bomb) < 20_000
         with pytest.raises(UNREADABLE):
