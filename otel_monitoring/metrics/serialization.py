@@ -183,10 +183,8 @@ class SnapshotCodec:
         known = self._read_names.get(names)
         if known is None:
             texts = _inflated(names).decode()
-            # Each process, and each interval, names much the same series: one text for all of them.
-            known = list(map(intern, texts.split("\n"))) if texts else []
-            for text in set(known) - self._series.keys():
-                _remember(self._series, text, _series(text))
+            # One text for equal series, as `1` of one process and `true` of another are the same attribute to Python.
+            known = [self._text(self.series_of(text)) for text in texts.split("\n")] if texts else []
             if len(self._read_names) >= _NAMES:
                 self._read_names.clear()
             self._read_names[names] = known

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from otel_monitoring.metrics import serialization
 from otel_monitoring.metrics.serialization import UNREADABLE, PackedSnapshot, SnapshotCodec, extremes
-from otel_monitoring.metrics.snapshot import Histogram, Series, Snapshot, merged
+from otel_monitoring.metrics.snapshot import AttributeValue, Histogram, Series, Snapshot, merged
 from otel_monitoring.metrics.window import Window
 from tests.measured import Meter, recorded_in
 
@@ -72,6 +72,16 @@ def test_the_total_of_several_is_that_of_all_values(batches: list[list[float]]) 
     assert (total.count, total.min, total.max, total.at_zero) == (whole.count, whole.min, whole.max, whole.at_zero)
     assert total.sum == pytest.approx(whole.sum)
     assert [total.quantile(q) for q in (0.1, 0.5, 0.95)] == [whole.quantile(q) for q in (0.1, 0.5, 0.95)]
+
+
+@pytest.mark.parametrize("values", [(1, True), (True, 1), (0, 0.0), (False, 0.0)])
+def test_attributes_that_are_equal_are_one_series(values: tuple[AttributeValue, AttributeValue]) -> None:
+    [histogram] = measured(0.5).histograms.values()
+    one, other = (Snapshot(0, 10, {Series("h", (("a", value),)): histogram}, {}) for value in values)
+    reader = SnapshotCodec()
+    read = reader.decode(SnapshotCodec().encode(other, {}))
+    assert [histogram.count for histogram in again(one, other).histograms.values()] == [2]
+    assert [histogram.count for histogram in reader.total([read], 0, 10, one).histograms.values()] == [2]
 
 
 def test_many_values_of_many_workers_keep_every_count() -> None:
