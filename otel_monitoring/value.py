@@ -6,12 +6,24 @@ work. To make an object takes a few microseconds: what is made for each request 
 """
 
 from dataclasses import MISSING, Field, FrozenInstanceError, dataclass, field, fields
+from inspect import Parameter, Signature
 from operator import attrgetter
 from typing import Any, ClassVar
 
 from typing_extensions import dataclass_transform
 
 _set = object.__setattr__
+
+
+class _SignatureOfFields:
+    """What `inspect.signature` and `help` say of a class: made when somebody asks."""
+
+    def __get__(self, instance: object, owner: "type[Value]") -> Signature:
+        kind = Parameter.POSITIONAL_OR_KEYWORD
+        return Signature(
+            [Parameter(one.name, kind, default=_shown_default(one), annotation=one.type) for one in owner._taken],  # noqa: SLF001
+            return_annotation=None,
+        )
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(field, Field))
@@ -24,6 +36,7 @@ class Value:
     """
 
     __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
+    __signature__ = _SignatureOfFields()
     _compared: "ClassVar[attrgetter[Any]]"
     """Returns the fields that make two objects equal."""
     _taken: ClassVar[tuple[Field[Any], ...]]
@@ -75,3 +88,9 @@ def _default(of: Value, one: Field[Any]) -> Any:
     if one.default is MISSING:
         raise TypeError(f"{type(of).__name__}() misses a value: {one.name}")
     return one.default
+
+
+def _shown_default(one: Field[Any]) -> Any:
+    if one.default_factory is not MISSING:
+        return one.default_factory
+    return Parameter.empty if one.default is MISSING else one.default

@@ -1,6 +1,7 @@
 """Values: made, compared, shown and replaced as frozen dataclasses are."""
 
 import copy
+import inspect
 import pickle
 from collections.abc import Mapping
 from dataclasses import FrozenInstanceError, asdict, dataclass, field, fields, replace
@@ -58,6 +59,16 @@ def test_a_value_is_made_and_shown_as_a_dataclass(values: tuple[Any, ...], named
     assert asdict(own) == asdict(model)
     assert repr(own) == repr(model).replace("Model", "Order")
     assert [one.name for one in fields(Order)] == [one.name for one in fields(Model)]
+
+
+def test_the_signature_is_that_of_the_fields() -> None:
+    own, model = inspect.signature(Order), inspect.signature(Model)
+    assert [(one.name, one.kind, one.annotation) for one in own.parameters.values()] == [
+        (one.name, one.kind, one.annotation) for one in model.parameters.values()
+    ]
+    assert own.parameters["size"].default == 1
+    assert own.parameters["labels"].default is dict
+    assert own.parameters["name"].default is inspect.Parameter.empty
 
 
 def test_a_default_is_made_for_each_value() -> None:
