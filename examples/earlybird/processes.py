@@ -74,7 +74,7 @@ class Part:
         """Call `ready` until it returns something other than None, and return that.
 
         Raises:
-            PartFailedError: The process has ended, or 60 seconds have passed.
+            PartFailedError: The process has ended, or `START_SECONDS` have passed.
         """
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:

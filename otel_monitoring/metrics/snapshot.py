@@ -108,7 +108,7 @@ class Histogram(NamedTuple):
         n, less, _, _, parts_scale, zeros, begin, counts, parts_width = part
         if scale != parts_scale:
             of_both = min(scale, parts_scale)
-            whole, less_of_it = self.coarser(scale - of_both), Histogram._make(part).coarser(parts_scale - of_both)
+            whole, less_of_it = self.coarser(scale - of_both), histogram_of(part).coarser(parts_scale - of_both)
             return whole.minus(less_of_it, smallest=smallest, largest=largest)
         if width != parts_width:
             wide = max(width, parts_width)
@@ -186,7 +186,7 @@ def merged_rows(rows: Iterable[Row]) -> Histogram:
     left = list(rows)
     while len(left) > 1:
         left = [reduce(added, left[begin : begin + _FEW]) for begin in range(0, len(left), _FEW)]
-    return Histogram._make(left[0])
+    return histogram_of(left[0])
 
 
 def added(known: Row, new: Row) -> Row:

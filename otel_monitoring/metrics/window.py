@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 from otel_monitoring.metrics.event_sums import EventSums
 from otel_monitoring.metrics.serialization import PackedSnapshot, extremes
 from otel_monitoring.metrics.series_map import SeriesMap
-from otel_monitoring.metrics.snapshot import AttributeValue, Histogram, Row, Series, Snapshot, added, histogram_of
+from otel_monitoring.metrics.snapshot import AttributeValue, Histogram, Row, Series, Snapshot
 
 T = TypeVar("T")
 
@@ -265,7 +265,7 @@ def _with(window: Snapshot, newest: Snapshot) -> Snapshot:
 
 
 def _sum_of_histograms(_series: Series, known: Histogram | None, new: Histogram) -> Histogram:
-    return histogram_of(added(known, new)) if known is not None else new
+    return known.plus(new) if known is not None else new
 
 
 def _sum_of_counters(_series: Series, known: float | None, new: float) -> float:

@@ -90,9 +90,12 @@ class Bench:
             self.store.history.append(event.as_history_entry(names))
             self.store.outbox.enqueue([event], names, self.clock.now)
 
+    def begin(self, *, paced: bool = True) -> None:
+        self.delivery.pump(self.store, self.store.outbox.waiting(), lambda _: self.leads, paced=paced)
+
     async def pump(self, *, after: float = 0, timeout: float = PATIENCE) -> bool:
         self.pass_time(after)
-        self.delivery.pump(self.store, self.store.outbox.waiting(), lambda _: self.leads)
+        self.begin()
         return await self.delivery.flush(timeout)
 
     def became(self, message: str, channel: str) -> tuple[str, str]:
@@ -164,7 +167,7 @@ async def test_a_dead_channel_delays_no_other() -> None:
     bench = Bench(dead, hanging, alive)
 
     def is_delivered() -> bool:  # as with each beat of a service: a channel that is still at a message takes no other
-        bench.delivery.pump(bench.store, bench.store.outbox.waiting(), lambda _: True)
+        bench.begin()
         return "alive" not in bench.store.outbox.backlog()
 
     for message in ("one", "two", "three"):
@@ -251,7 +254,7 @@ async def test_what_is_raised_together_leaves_together() -> None:
     mail = Channel("mail")
     bench = Bench(mail, limits=Limits(gathering=0.001))
     bench.enqueue("0")
-    bench.delivery.pump(bench.store, bench.store.outbox.waiting(), lambda _: True)
+    bench.begin()
     await asyncio.sleep(0)
     for number in range(1, 120):
         bench.enqueue(str(number))
@@ -311,7 +314,7 @@ async def test_pauses_are_kept_neither_at_a_stop_nor_by_who_delivers_for_himself
         bench.enqueue(message)
         await bench.pump()
     assert mail.messages == [["one"]]
-    bench.delivery.pump(bench.store, bench.store.outbox.waiting(), lambda _: True, paced=False)
+    bench.begin(paced=False)
     await bench.delivery.flush(5)
     assert mail.messages == [["one"], ["two", "three"]]
 
