@@ -9,26 +9,27 @@ import { duration, exact, moment, plural, unix, words } from "./format.js";
 /** @typedef {import("./types.js").Firing} Firing */
 /** @typedef {import("./types.js").Mute} Mute */
 
-const SIGNS = /** @type {Record<string, [sign: string, state: string]>} */ ({
-  critical: ["■", "unhealthy"],
-  error: ["■", "unhealthy"],
-  warning: ["▲", "degraded"],
-  info: ["○", "unknown"],
-});
+const SIGNS = /** @type {Map<string, [sign: string, state: string]>} */ (
+  new Map([
+    ["critical", ["■", "unhealthy"]],
+    ["error", ["■", "unhealthy"]],
+    ["warning", ["▲", "degraded"]],
+  ])
+);
 /** What to look at first, by type; a rule's runbook says more. */
-const ADVICE = /** @type {Record<string, string>} */ ({
-  database_down: "Check that the database runs and can be reached; the error is under Database.",
-  database_slow: "Look under Database: which command is slow, and whether the pool is used up.",
-  high_error_rate: "Look under Errors: which exception, which route, and whether it is new.",
-  api_timeout: "Sort the endpoints by p95, click the slowest, and look at Database and Resources in that time.",
-  high_cpu: "Look under Resources: which instance, and since which release.",
-  high_memory: "Look under Resources: whether memory grows without end, and since which release.",
-  security_alert: "Many requests were refused: look which clients send them.",
-});
+const ADVICE = new Map([
+  ["database_down", "Check that the database runs and can be reached; the error is under Database."],
+  ["database_slow", "Look under Database: which command is slow, and whether the pool is used up."],
+  ["high_error_rate", "Look under Errors: which exception, which route, and whether it is new."],
+  ["api_timeout", "Sort the endpoints by p95, click the slowest, and look at Database and Resources in that time."],
+  ["high_cpu", "Look under Resources: which instance, and since which release."],
+  ["high_memory", "Look under Resources: whether memory grows without end, and since which release."],
+  ["security_alert", "Many requests were refused: look which clients send them."],
+]);
 
 /** A severity with its sign. @param {string} severity */
 export function severityOf(severity) {
-  const [sign, state] = SIGNS[severity] ?? ["○", "unknown"];
+  const [sign, state] = SIGNS.get(severity) ?? ["○", "unknown"];
   return element("span", { class: `state ${state}` }, element("span", { "aria-hidden": "true", class: "sign" }, sign), ` ${severity}`);
 }
 
@@ -71,6 +72,7 @@ function list(place, alerts, now, changed) {
 /** @param {Firing} alert @param {() => void} changed */
 function row(alert, changed) {
   const place = element("div", { class: "acting" });
+  const advice = ADVICE.get(alert.type);
   return element(
     "li",
     { class: "alert" },
@@ -93,7 +95,7 @@ function row(alert, changed) {
     element("p", { class: "why" }),
     element("div", { class: "evidence" }),
     element("p", { class: "acknowledged" }),
-    ADVICE[alert.type] && element("p", { class: "advice" }, ADVICE[alert.type] ?? ""),
+    advice && element("p", { class: "advice" }, advice),
     place,
   );
 }

@@ -11,8 +11,14 @@ import { Refused, get, remove } from "./http.js";
 /** @typedef {import("./store.js").Store} Store */
 
 const PAUSE = 60_000;
-/** @type {Record<string, [sign: string, state: string, word: string]>} */
-const STATES = { ok: ["●", "healthy", "kept"], burning: ["▲", "degraded", "burning"], exhausted: ["■", "unhealthy", "used up"], blind: ["○", "unknown", "not known"] };
+const STATES = /** @type {Map<string, [sign: string, state: string, word: string]>} */ (
+  new Map([
+    ["ok", ["●", "healthy", "kept"]],
+    ["burning", ["▲", "degraded", "burning"]],
+    ["exhausted", ["■", "unhealthy", "used up"]],
+    ["blind", ["○", "unknown", "not known"]],
+  ])
+);
 
 /** @param {Store} store */
 export function createPlanned(store) {
@@ -55,7 +61,7 @@ function refresh(item, one) {
   const place = item.querySelector(".verdict-of");
   if (place !== null && item.dataset.state !== one.state) {
     item.dataset.state = one.state;
-    const [sign, state, word] = STATES[one.state] ?? ["○", "unknown", one.state];
+    const [sign, state, word] = STATES.get(one.state) ?? ["○", "unknown", one.state];
     fill(place, element("span", { class: `state ${state}` }, element("span", { "aria-hidden": "true", class: "sign" }, sign), ` ${word}`));
   }
   const text = item.querySelector(".text");

@@ -6,18 +6,26 @@ import { clockSeconds, duration, exact, moment, plural } from "./format.js";
 /** @typedef {import("./types.js").State} State */
 /** @typedef {import("./types.js").Status} Status */
 
-/** @type {Record<Status, {sign: string, word: string, shape: string}>} */
-export const STATES = {
-  healthy: { sign: "●", word: "Healthy", shape: '<circle cx="8" cy="8" r="7" fill="#0a8f7c"/>' },
-  degraded: { sign: "▲", word: "Degraded", shape: '<path d="M8 1 15.5 15H.5z" fill="#c98200"/>' },
-  unhealthy: { sign: "■", word: "Unhealthy", shape: '<path d="M1.5 1.5h13v13h-13z" fill="#d5431b"/>' },
-  unknown: { sign: "○", word: "Unknown", shape: '<circle cx="8" cy="8" r="5.5" fill="none" stroke="#7a8691" stroke-width="3"/>' },
-};
+/** @typedef {{name: string, sign: string, word: string, shape: string}} Look */
+
+/** @type {Look} */
+const UNKNOWN = { name: "unknown", sign: "○", word: "Unknown", shape: '<circle cx="8" cy="8" r="5.5" fill="none" stroke="#7a8691" stroke-width="3"/>' };
+/** @type {Map<string, Look>} */
+const LOOKS = new Map([
+  ["healthy", { name: "healthy", sign: "●", word: "Healthy", shape: '<circle cx="8" cy="8" r="7" fill="#0a8f7c"/>' }],
+  ["degraded", { name: "degraded", sign: "▲", word: "Degraded", shape: '<path d="M8 1 15.5 15H.5z" fill="#c98200"/>' }],
+  ["unhealthy", { name: "unhealthy", sign: "■", word: "Unhealthy", shape: '<path d="M1.5 1.5h13v13h-13z" fill="#d5431b"/>' }],
+]);
+
+/** A worker of a later version may send a state that this page has no word for: it is unknown here. @param {string} status */
+function lookOf(status) {
+  return LOOKS.get(status) ?? UNKNOWN;
+}
 
 /** The sign of a state and its word, which never appear apart. @param {Status} status @param {string} [word] */
 export function stateOf(status, word) {
-  const state = STATES[status] ?? STATES.unknown;
-  return element("span", { class: `state ${status}` }, element("span", { "aria-hidden": "true", class: "sign" }, state.sign), ` ${word ?? state.word}`);
+  const look = lookOf(status);
+  return element("span", { class: `state ${look.name}` }, element("span", { "aria-hidden": "true", class: "sign" }, look.sign), ` ${word ?? look.word}`);
 }
 
 /**
@@ -59,7 +67,7 @@ export function showVerdict(state) {
   }
   showSince(state, status);
   const reasons = update.reasons.join("; ");
-  setText(byId("reasons"), isOld(state) ? `Last known: ${STATES[update.status].word.toLowerCase()}. ${sentence(reasons)}` : sentence(reasons) || calm(state));
+  setText(byId("reasons"), isOld(state) ? `Last known: ${lookOf(update.status).word.toLowerCase()}. ${sentence(reasons)}` : sentence(reasons) || calm(state));
   setText(byId("incomplete"), [update.incomplete && `Incomplete: ${update.incomplete}`, update.store_problem].filter(Boolean).join(" · "));
 }
 
@@ -122,7 +130,7 @@ export function showLost(state, retry) {
 
 /** @param {Status} status @param {string} name */
 function showTab(status, name) {
-  const { sign, word, shape } = STATES[status];
+  const { sign, word, shape } = lookOf(status);
   const title = `${sign} ${word}${name && ` · ${name}`}`;
   if (document.title !== title) document.title = title;
   const icon = `data:image/svg+xml,${encodeURIComponent(`<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16">${shape}</svg>`)}`;
