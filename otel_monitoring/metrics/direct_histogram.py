@@ -36,27 +36,32 @@ class BoundHistogram:
     Attributes:
         attributes: The attributes of the series.
         series: The series, once a reader knows it.
+        recent: The values that wait until they are added; always the same list.
     """
 
-    __slots__ = ("_added", "_of", "_recent", "attributes", "series")
+    __slots__ = ("_added", "_of", "attributes", "recent", "series")
 
     def __init__(self, of: "DirectHistogram", attributes: Mapping[str, AttributeValue]) -> None:
         self.attributes = attributes
         self.series: Series | None = None
         self._of = of
-        self._recent: list[float] = []
+        self.recent: list[float] = []
         self._added: Histogram | None = None
 
     def record(self, value: float) -> None:
         """Add a value, which must be finite."""
         # Values are added in batches: appending needs no lock, and each is added in a fifth of the time.
-        self._recent.append(value)
-        if len(self._recent) >= _BATCH:
-            with self._of.lock:
-                self._add_recent()
+        self.recent.append(value)
+        if len(self.recent) >= _BATCH:
+            self.add_recent()
+
+    def add_recent(self) -> None:
+        """Add the values that wait."""
+        with self._of.lock:
+            self._add_recent()
 
     def _add_recent(self) -> None:
-        recent, added = self._recent, self._added
+        recent, added = self.recent, self._added
         while values := recent[:_LARGEST_BATCH]:
             del recent[: len(values)]  # others may have been appended meanwhile
             batch = _distribution(values)
@@ -66,12 +71,12 @@ class BoundHistogram:
     @property
     def is_empty(self) -> bool:
         """Whether there is no value since the last `take`."""
-        return not self._recent and self._added is None
+        return not self.recent and self._added is None
 
     def take(self) -> Histogram | None:
         """The distribution of the values since the last call; None if there was none."""
         with self._of.lock:
-            if self._recent:
+            if self.recent:
                 self._add_recent()
             taken, self._added = self._added, None
         return None if taken is None else _bounded(taken)
@@ -179,17 +184,22 @@ class RecordedSeries:
         slowest: Where the slowest traced requests of the series are kept; None: nowhere.
     """
 
-    __slots__ = ("_direct", "_instrument", "_readers", "attributes", "slowest")
+    __slots__ = ("_direct", "_instrument", "_readers", "_recent", "attributes", "slowest")
 
     def __init__(self, of: RecordedHistogram, attributes: Mapping[str, str | int], direct: BoundHistogram) -> None:
         self.attributes = attributes
         self._direct = direct
+        self._recent = direct.recent
         self._instrument = of.instrument
         self._readers = of.readers
         self.slowest: Slowest | None = None
 
     def record(self, value: float, context: Context | None = None) -> None:
         """Add a value, which must be finite; `context` has the span for an exemplar. None: the current context."""
-        self._direct.record(value)
+        # As `BoundHistogram.record`, without the call: a command has three values.
+        recent = self._recent
+        recent.append(value)
+        if len(recent) >= _BATCH:
+            self._direct.add_recent()
         if self._readers:
             self._instrument.record(value, self.attributes, context)

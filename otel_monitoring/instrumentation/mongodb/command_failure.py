@@ -28,7 +28,7 @@ def failure_in(reply: Mapping[str, Any]) -> CommandFailure | None:
         results = cursor.get("firstBatch") if isinstance(cursor, Mapping) else None
         return _first([one for one in _items(results) if isinstance(one, Mapping) and not one.get("ok")])
     last = reply.get("lastErrorObject")
-    if isinstance(last, Mapping) and (last.get("err") or last.get("code")):
+    if last and isinstance(last, Mapping) and (last.get("err") or last.get("code")):
         return {"errmsg": last.get("err"), **last}
     unconfirmed = reply.get("writeConcernError")
     return _first([unconfirmed]) if unconfirmed else None

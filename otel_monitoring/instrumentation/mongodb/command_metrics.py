@@ -13,7 +13,6 @@ from otel_monitoring.metrics.direct_histogram import RecordedHistogram, Recorded
 
 Attributes = dict[str, str | int]
 
-_MAX_SERIES: Final = 2000
 _MAX_NAMES: Final = 100
 _NOT_THE_NETWORK: Final = frozenset(
     ("CancelledError", "_OperationCancelled", "KeyboardInterrupt", "SystemExit", "GeneratorExit")
@@ -43,11 +42,27 @@ class CommandMetrics:
         self._operations = BoundedNames(_MAX_NAMES)
         self._hosts = BoundedNames(_MAX_NAMES)
         self._errors = BoundedNames(_MAX_NAMES)
-        self._series: dict[Command, RecordedSeries] = {}
 
-    def series(self, command: Command) -> RecordedSeries:
-        """The series of a command that succeeds."""
-        return self._series.get(command) or self._bind(command)
+    def series(self, command: Command, *, many: bool) -> RecordedSeries:
+        """The series of a command that succeeds.
+
+        Args:
+            command: What tells its series apart.
+            many: Whether there are so many series that this one is that of all collections together.
+        """
+        operation, namespace, collection, address = command
+        attributes: Attributes = {
+            semconv.DB_SYSTEM_NAME: "mongodb",
+            semconv.DB_OPERATION_NAME: self._operations(operation),
+            semconv.DB_NAMESPACE: self._namespaces(namespace),
+        }
+        if collection is not None:
+            attributes[semconv.DB_COLLECTION_NAME] = semconv.OTHER if many else self._collections(collection)
+        if address is not None:
+            attributes[semconv.SERVER_ADDRESS] = self._hosts(address[0])
+            if address[1] is not None:
+                attributes[semconv.SERVER_PORT] = address[1]
+        return self._durations.bind(attributes)
 
     def lost(self, address: Address, failure: CommandFailure) -> None:
         """A command got no reply: tell the server states, if the network may be the reason."""
@@ -69,23 +84,3 @@ class CommandMetrics:
         if (code := failure.get("code")) is not None:
             attributes[semconv.DB_RESPONSE_STATUS_CODE] = self._errors(str(code))
         return self._durations.bind(attributes)
-
-    def _bind(self, command: Command) -> RecordedSeries:
-        """A series, kept for the next command unless the maximum number of series is reached."""
-        operation, namespace, collection, address = command
-        attributes: Attributes = {
-            semconv.DB_SYSTEM_NAME: "mongodb",
-            semconv.DB_OPERATION_NAME: self._operations(operation),
-            semconv.DB_NAMESPACE: self._namespaces(namespace),
-        }
-        full = len(self._series) >= _MAX_SERIES
-        if collection is not None:
-            attributes[semconv.DB_COLLECTION_NAME] = semconv.OTHER if full else self._collections(collection)
-        if address is not None:
-            attributes[semconv.SERVER_ADDRESS] = self._hosts(address[0])
-            if address[1] is not None:
-                attributes[semconv.SERVER_PORT] = address[1]
-        series = self._durations.bind(attributes)
-        if not full:
-            self._series[command] = series
-        return series

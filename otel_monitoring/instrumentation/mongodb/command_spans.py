@@ -20,7 +20,6 @@ from otel_monitoring.instrumentation.mongodb.server_state import Address
 from otel_monitoring.redact import redact
 from otel_monitoring.telemetry.tracer_provider import Attributes, LeafSpan, LeafTracer, StartedSpan
 
-_MAX_PREPARED: Final = 2000
 _MAX_SUMMARY: Final = 255  # characters, says the convention; no name is cut
 
 # The commands that hold many operations, and the field that lists them. One operation is no batch.
@@ -64,25 +63,27 @@ class CommandSpans:
         schema = semconv.SCHEMA_URL if self._stable else None  # it has no former name
         self._tracer = LeafTracer(tracer_provider, "otel_monitoring.instrumentation.mongodb.instrumentation", schema)
         self._statement_length = statement_max_length if capture_statement else 0
-        self._prepared: dict[Command, LeafSpan] = {}
 
-    def start(self, command: Command, document: Mapping[str, Any], context: Context) -> StartedSpan | None:
+    def start(
+        self, kind: LeafSpan, operation: str, document: Mapping[str, Any], context: Context
+    ) -> StartedSpan | None:
         """Start the span of a command; None if it is not exported.
 
         Args:
-            command: What tells its series apart.
+            kind: From `prepare`.
+            operation: The command's name.
             document: What is sent.
             context: The current context.
         """
-        span = self._tracer.start(self._prepared.get(command) or self._prepare(command), context)
+        span = self._tracer.start(kind, context)
         if span is None:
             return None
         more: Attributes = {}
-        listed = _BATCHES.get(command[0])
+        listed = _BATCHES.get(operation)
         if listed is not None and self._stable and (size := _size(document.get(listed))) > 1:
             more[semconv.DB_OPERATION_BATCH_SIZE] = size
         if self._statement_length:
-            more[semconv.DB_QUERY_TEXT] = obfuscated(command[0], document, self._statement_length)
+            more[semconv.DB_QUERY_TEXT] = obfuscated(operation, document, self._statement_length)
         return self._tracer.described(span, more) if more else span
 
     def end(self, span: StartedSpan, failure: CommandFailure | None, reply: Mapping[str, Any] = _NO_REPLY) -> None:
@@ -104,8 +105,12 @@ class CommandSpans:
         message = _QUOTED.sub("?", str(failure.get("errmsg", ""))[:2000])
         self._tracer.end(self._tracer.described(span, attributes), Status(StatusCode.ERROR, redact(message)))
 
-    def _prepare(self, command: Command) -> LeafSpan:
-        """Name and attributes of a span, kept for the next command unless too many are."""
+    def prepare(self, command: Command) -> LeafSpan:
+        """The name and the attributes that all spans of a command have.
+
+        Args:
+            command: What tells its series apart.
+        """
         operation, namespace, collection, address = command
         summary = f"{operation} {collection or namespace}"
         if len(summary) > _MAX_SUMMARY:
@@ -124,10 +129,7 @@ class CommandSpans:
             attributes.update(stable)
             attributes[semconv.DB_QUERY_SUMMARY] = summary
             attributes.update(_peer(address))
-        prepared = self._tracer.prepare(summary, attributes)
-        if len(self._prepared) < _MAX_PREPARED:
-            self._prepared[command] = prepared
-        return prepared
+        return self._tracer.prepare(summary, attributes)
 
 
 def _peer(address: Address | None) -> Attributes:

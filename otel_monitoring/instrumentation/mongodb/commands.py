@@ -12,7 +12,7 @@ from otel_monitoring.instrumentation.database_work.shape import is_batch, source
 from otel_monitoring.instrumentation.database_work.work import Use, open_work
 from otel_monitoring.instrumentation.mongodb.command_failure import CommandFailure, failure_in
 from otel_monitoring.instrumentation.mongodb.command_metrics import CommandMetrics
-from otel_monitoring.instrumentation.mongodb.command_names import DRIVER_COMMANDS, collection_of
+from otel_monitoring.instrumentation.mongodb.command_names import DRIVER_COMMANDS, Command, collection_of
 from otel_monitoring.instrumentation.mongodb.inflight import InFlight
 from otel_monitoring.instrumentation.mongodb.retries import STABLE_IDS, attempt, is_retryable
 from otel_monitoring.metrics.direct_histogram import RecordedSeries
@@ -20,12 +20,15 @@ from otel_monitoring.runtime.suppression import is_suppressed
 
 if TYPE_CHECKING:
     from otel_monitoring.instrumentation.mongodb.command_spans import CommandSpans
-    from otel_monitoring.telemetry.tracer_provider import StartedSpan
+    from otel_monitoring.telemetry.tracer_provider import LeafSpan, StartedSpan
 
+_MAX_KNOWN: Final = 2000
 _MAX_INFLIGHT: Final = 10_000
 
 _MAX_FAILED: Final = 1000
 
+_Known: TypeAlias = "tuple[RecordedSeries | None, LeafSpan | None]"
+"""What a command is recorded in, and what its spans have in common."""
 _Started: TypeAlias = "tuple[RecordedSeries | None, StartedSpan | None, Use | None, Mapping[str, Any] | None, Any]"
 """The series of a command that was sent, its span, its part of a request, what its shape is made of, its session."""
 
@@ -44,6 +47,7 @@ class Commands(CommandListener):
     def __init__(self, metrics: CommandMetrics | None, spans: "CommandSpans | None") -> None:
         self.metrics = metrics
         self.spans = spans
+        self._known: dict[Command, _Known] = {}
         self._inflight = InFlight[_Started](_MAX_INFLIGHT)
         self._failed: dict[object, bool] = {}
         self._guard = fail_open("database commands")
@@ -62,8 +66,14 @@ class Commands(CommandListener):
                 return
             document = event.command
             command = operation, event.database_name, collection_of(operation, document), event.connection_id
-            series = metrics.series(command) if metrics is not None and measured else None
-            span = spans.start(command, document, context) if spans is not None and traced else None
+            series, kind = self._known.get(command) or self._prepare(command)
+            if not measured:
+                series = None
+            span = (
+                spans.start(kind, operation, document, context)
+                if traced and spans is not None and kind is not None
+                else None
+            )
             session = None if STABLE_IDS else document.get("lsid")
             again = bool(self._failed) and self._is_retry(event, session)
             use = source = None
@@ -92,6 +102,15 @@ class Commands(CommandListener):
         with self._guard:
             if self._ended(event, event.failure, event.failure) and self.metrics is not None:
                 self.metrics.lost(event.connection_id, event.failure)
+
+    def _prepare(self, command: Command) -> _Known:
+        """What a command needs, kept for the next one unless too much is."""
+        metrics, spans, many = self.metrics, self.spans, len(self._known) >= _MAX_KNOWN
+        series = metrics.series(command, many=many) if metrics is not None else None
+        prepared = series, spans.prepare(command) if spans is not None else None
+        if not many:
+            self._known[command] = prepared
+        return prepared
 
     def _is_retry(self, event: CommandStartedEvent, session: Any) -> bool:
         """Whether the command is sent again after a failure; if so, it is counted."""

@@ -3,8 +3,8 @@
 import asyncio
 import math
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator
+from time import perf_counter
 from typing import Any, Final, NamedTuple
 
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
@@ -63,6 +63,7 @@ class Pool:
         create_time: Records how long a connection took to open, in seconds.
         wait_time: Records how long a checkout waited.
         use_time: Records how long a connection was checked out.
+        connections: The open connections, by number.
         waiting: The tasks and threads that wait for a connection.
     """
 
@@ -76,49 +77,37 @@ class Pool:
         self.limits: list[tuple[float, float]] = []
         # Held while connections come and go. Commands, which take and return one each, do without.
         self._lock = renewed(self, "_lock", threading.Lock)
-        self._connections: dict[int, _Connection] = {}
+        self.connections: dict[int, _Connection] = {}
         self.waiting: dict[object, None] = {}
 
     def opened(self, connection: int) -> None:
         """A connection was created."""
         with self._lock:
-            self._connections.setdefault(connection, _Connection()).open += 1
+            self.connections.setdefault(connection, _Connection()).open += 1
 
     def closed(self, connection: int) -> float | None:
         """A connection was closed; returns the seconds since its checkout, None if it was idle."""
         with self._lock:
-            known = self._connections.get(connection)
+            known = self.connections.get(connection)
             if known is None:
                 return None
             known.open -= 1
             if known.open > 0:
                 return None
-            del self._connections[connection]
-        return time.perf_counter() - known.since[-1] if known.since else None
+            del self.connections[connection]
+        return perf_counter() - known.since[-1] if known.since else None
 
-    def taken(self, connection: int) -> None:
-        """A connection was checked out."""
-        known = self._connections.get(connection)
-        if known is None or known.open == len(known.since):
-            known = self._learned(connection)
-        known.since.append(time.perf_counter())
-
-    def _learned(self, connection: int) -> _Connection:
+    def learned(self, connection: int) -> _Connection:
         """A connection that was created before its pool was known."""
         with self._lock:
-            known = self._connections.setdefault(connection, _Connection())
+            known = self.connections.setdefault(connection, _Connection())
             known.open += 1
             return known
-
-    def returned(self, connection: int) -> float | None:
-        """A connection was checked in; returns the seconds since its checkout, None if that was not observed."""
-        known = self._connections.get(connection)
-        return time.perf_counter() - known.since.pop() if known is not None and known.since else None
 
     def count(self) -> tuple[int, int]:
         """The number of idle connections, and of those in use."""
         with self._lock:
-            connections = self._connections.values()
+            connections = self.connections.values()
             used = sum(len(one.since) for one in connections)
             return sum(one.open for one in connections) - used, used
 
@@ -231,7 +220,8 @@ class PoolMetrics(ConnectionPoolListener):
             if not pool.limits and pool.count() == (0, 0):
                 self._pools.pop(event.address, None)
 
-    # Every command causes the next three events: a `try` takes the place of `with self._guard`, which takes longer.
+    # Every command causes the next three events: a `try` takes the place of `with self._guard`, which takes longer, and
+    # what could be methods of the pool stands here, because each function that is called costs as much as its lines.
 
     def connection_check_out_started(self, event: ConnectionCheckOutStartedEvent) -> None:
         """A checkout began."""
@@ -256,7 +246,11 @@ class PoolMetrics(ConnectionPoolListener):
             pool = self._pools.get(address) or self._pool(address)
             if pool is not None:
                 pool.waiting.pop(requester(), None)
-                pool.taken(event.connection_id)
+                connection = event.connection_id
+                known = pool.connections.get(connection)
+                if known is None or known.open == len(known.since):
+                    known = pool.learned(connection)
+                known.since.append(perf_counter())
                 pool.wait_time(event.duration or 0.0)
         except Exception as error:  # noqa: BLE001
             self._guard.caught(error)
@@ -265,9 +259,10 @@ class PoolMetrics(ConnectionPoolListener):
         """A connection was checked in."""
         try:
             pool = self._pools.get(event.address)
-            if pool is not None:
-                used = pool.returned(event.connection_id)
-                if used is not None and self.enabled:
+            known = pool.connections.get(event.connection_id) if pool is not None else None
+            if pool is not None and known is not None and known.since:
+                used = perf_counter() - known.since.pop()
+                if self.enabled:
                     pool.use_time(used)
         except Exception as error:  # noqa: BLE001
             self._guard.caught(error)

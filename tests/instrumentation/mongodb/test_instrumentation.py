@@ -35,8 +35,6 @@ from pymongo.monitoring import (
 
 from otel_monitoring import semconv as c
 from otel_monitoring.guard import fail_open
-from otel_monitoring.instrumentation.mongodb import command_metrics as metrics_module
-from otel_monitoring.instrumentation.mongodb import command_spans as spans_module
 from otel_monitoring.instrumentation.mongodb import commands as commands_module
 from otel_monitoring.instrumentation.mongodb.command_names import collection_of
 from otel_monitoring.instrumentation.mongodb.command_spans import CommandSpans
@@ -277,7 +275,7 @@ def test_hostile_names_make_a_bounded_number_of_series(telemetry: Telemetry) -> 
     assert len(collections - {None}) == 11
     assert len(telemetry.points(c.DB_CLIENT_OPERATION_DURATION)) <= 220
     assert commands.metrics is not None
-    assert len(commands.metrics._series) <= metrics_module._MAX_SERIES
+    assert len(commands._known) <= commands_module._MAX_KNOWN
 
 
 def test_commands_that_never_end_are_forgotten(telemetry: Telemetry) -> None:
@@ -492,13 +490,12 @@ def test_attributes_have_the_names_of_the_chosen_conventions(
 def test_spans_of_names_that_never_end_are_right_and_what_is_kept_is_bounded(telemetry: Telemetry) -> None:
     listener = spans_of(telemetry)
 
-    for number in range(spans_module._MAX_PREPARED + 100):
+    for number in range(commands_module._MAX_KNOWN + 100):
         listener.started(started({"find": f"orders{number}"}))
         listener.succeeded(succeeded("find"))
 
-    assert [span.name for span in telemetry.spans][-1] == f"find orders{spans_module._MAX_PREPARED + 99}"
-    assert listener.spans is not None
-    assert len(listener.spans._prepared) == spans_module._MAX_PREPARED
+    assert [span.name for span in telemetry.spans][-1] == f"find orders{commands_module._MAX_KNOWN + 99}"
+    assert len(listener._known) == commands_module._MAX_KNOWN
 
 
 # Pools
