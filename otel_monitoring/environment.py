@@ -6,6 +6,7 @@ This module imports neither OpenTelemetry nor the settings: it runs before eithe
 import logging
 import os
 import re
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from typing import Final
@@ -40,7 +41,10 @@ _SPECIFICATION: Final = re.compile(
 _PROVIDER: Final = re.compile(r"OTEL_PYTHON_(TRACER|METER|LOGGER)_PROVIDER")
 _OTLP_TIMEOUT: Final = re.compile(r"OTEL_EXPORTER_OTLP_(?:\w+_)?TIMEOUT")
 _MANY_SECONDS: Final = 1000
+MOST_SECONDS: Final = 366 * 86_400
+"""A year: a thread cannot wait as long as other languages do with their largest number, which means for ever."""
 _LIMIT: Final = re.compile(r"OTEL_\w*(?:COUNT|LENGTH)_LIMIT")
+_INSECURE: Final = re.compile(r"OTEL_EXPORTER_OTLP_(?:\w+_)?INSECURE")
 _EXPRESSIONS: Final = re.compile(r"OTEL_PYTHON_(?:\w+_)?EXCLUDED_URLS|OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_\w+")
 
 
@@ -87,6 +91,7 @@ def ignore_unusable() -> None:
         elif exporter := _EXPORTER.fullmatch(name):
             _ignore_missing(name, value, f"{exporter[1].lower()}_exporter", "none|otlp|otlp_proto_.*")
         elif name == _SAMPLER:
+            os.environ[name] = value.strip()
             _ignore_missing_sampler(value.strip().lower())
         elif name == _EXEMPLARS:
             os.environ[name] = value.strip().lower()  # the SDK knows its values in lower case only
@@ -94,20 +99,24 @@ def ignore_unusable() -> None:
             ignore(name, "its name is OTEL_CONFIG_FILE now")
         elif name == _RESOURCE:
             _ignore_what_is_no_pair(value)
-        elif _OTLP_TIMEOUT.fullmatch(name) and _is_whole(value) and int(value) >= _MANY_SECONDS:
+        elif _OTLP_TIMEOUT.fullmatch(name) and _is_whole(value) and _MANY_SECONDS <= int(value) <= MOST_SECONDS:
             warn_once(f"{name}: the SDK reads it as seconds, where the specification has milliseconds")
         elif (provider := _PROVIDER.fullmatch(name)) and not _installed(f"{provider[1].lower()}_provider", value):
             ignore(name, "no such provider is installed")
         elif _LIMIT.fullmatch(name) and not _is_whole(value):
-            ignore(name, "it must be a number, 0 or more")
+            ignore(name, f"it must be a number from 0 to {sys.maxsize}")
+        elif _INSECURE.fullmatch(name) and value.strip().lower() not in ("true", "false"):
+            ignore(name, "it must be true or false")
+        elif name == _EXCEPTION_OPT_IN and not any(exception_signals()[1:]):
+            ignore(name, "it must be logs or logs/dup")
         elif _EXPRESSIONS.fullmatch(name) and not are_expressions(items(value)):
             ignore(name, "it must be regular expressions, separated by commas")
 
 
 def _is_whole(value: str) -> bool:
-    """Whether the SDK can read a number of things, which Python does up to 4,300 digits."""
+    """Whether a number of things is one that the SDK can read and that its lists can have."""
     try:
-        return value.strip().isdecimal() and int(value) >= 0
+        return value.strip().isdecimal() and int(value) <= sys.maxsize
     except ValueError:
         return False
 
@@ -181,7 +190,7 @@ def semconv_opt_in() -> frozenset[str]:
 
 def exception_signals() -> tuple[bool, bool]:
     """Whether exceptions are span events, and whether they are log events: `OTEL_SEMCONV_EXCEPTION_SIGNAL_OPT_IN`."""
-    chosen = _items_of(_EXCEPTION_OPT_IN)
+    chosen = [item.lower() for item in _items_of(_EXCEPTION_OPT_IN)]
     both = "logs/dup" in chosen
     logs = both or "logs" in chosen
     return both or not logs, logs

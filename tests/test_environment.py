@@ -6,6 +6,7 @@ import pytest
 
 from otel_monitoring.environment import (
     disable_instrumentations,
+    exception_signals,
     ignore_unusable,
     opt_in_to_stable_conventions,
     semconv_opt_in,
@@ -56,6 +57,10 @@ def test_it_can_be_switched_off(monkeypatch: pytest.MonkeyPatch, value: str, dis
         ("OTEL_LOGS_EXPORTER", "none", "none"),
         ("OTEL_EXPERIMENTAL_CONFIG_FILE", "otel.yaml", None),
         ("OTEL_TRACES_SAMPLER", "Parentbased_Always_Off", "Parentbased_Always_Off"),
+        ("OTEL_EXPORTER_OTLP_LOGS_INSECURE", "yes", None),
+        ("OTEL_EXPORTER_OTLP_INSECURE", "TRUE", "TRUE"),
+        ("OTEL_SEMCONV_EXCEPTION_SIGNAL_OPT_IN", "log", None),
+        ("OTEL_SEMCONV_EXCEPTION_SIGNAL_OPT_IN", "logs/dup", "logs/dup"),
         ("OTEL_TRACES_SAMPLER_ARG", "anything of another sampler", "anything of another sampler"),
         ("OTEL_RESOURCE_ATTRIBUTES", "team=shop, note=a%20b=c ", "team=shop, note=a%20b=c "),
         ("OTEL_RESOURCE_ATTRIBUTES", "team=shop,owner,=x,host.name=h", "team=shop,host.name=h"),
@@ -65,6 +70,8 @@ def test_it_can_be_switched_off(monkeypatch: pytest.MonkeyPatch, value: str, dis
         ("OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT", "-3", None),
         ("OTEL_ATTRIBUTE_COUNT_LIMIT", "9" * 5000, None),
         ("OTEL_ATTRIBUTE_COUNT_LIMIT", "128", "128"),
+        ("OTEL_SPAN_EVENT_COUNT_LIMIT", str(2**63), None),  # every span would fail, in the application
+        ("OTEL_SPAN_LINK_COUNT_LIMIT", str(2**63 - 1), str(2**63 - 1)),
         ("OTEL_PYTHON_FASTAPI_EXCLUDED_URLS", "[", None),
         ("OTEL_PYTHON_EXCLUDED_URLS", "health,^/a", "health,^/a"),
     ],
@@ -125,11 +132,29 @@ def test_the_argument_of_a_sampler_is_a_share(
     assert caplog.messages == ["OTEL_TRACES_SAMPLER_ARG: it must be a number from 0 to 1; it is ignored"] * wrong
 
 
+def test_a_sampler_between_blanks_is_known(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """The SDK takes the blanks for a part of the name."""
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER", " parentbased_traceidratio ")
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER_ARG", "0.5")
+    ignore_unusable()
+    assert os.environ["OTEL_TRACES_SAMPLER"] == "parentbased_traceidratio"
+    assert not caplog.messages
+
+
+@pytest.mark.parametrize("value", ["LOGS", " logs ,logs"])
+def test_how_exceptions_leave_is_known_in_any_case(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("OTEL_SEMCONV_EXCEPTION_SIGNAL_OPT_IN", value)
+    ignore_unusable()
+    assert exception_signals() == (False, True)
+
+
 def test_a_timeout_that_was_meant_in_milliseconds_is_told(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "30")
-    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "9" * 5000)  # the settings say what is wrong with it
+    # The settings say what is wrong with these.
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "9" * 5000)
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_METRICS_TIMEOUT", str(2**63 - 1))
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_LOGS_TIMEOUT", "10000")
     ignore_unusable()
     (said,) = caplog.messages

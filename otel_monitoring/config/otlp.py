@@ -8,6 +8,7 @@ Variables that are absent here, such as `OTEL_TRACES_SAMPLER`, are read by the S
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -26,7 +27,7 @@ from otel_monitoring.config.values import (
     text,
     whole,
 )
-from otel_monitoring.environment import warn_once
+from otel_monitoring.environment import MOST_SECONDS, warn_once
 
 Signal = Literal["traces", "metrics", "logs"]
 Protocol = Literal["http/protobuf", "grpc"]
@@ -91,8 +92,10 @@ def _variable(name: str) -> str:
 
 _PROTOCOL = choice(Protocol)
 _COMPRESSION = choice(Compression)
-_POSITIVE = partial(number, above=0)
-_COUNT = partial(whole, least=1)
+_SECONDS = partial(number, above=0, most=MOST_SECONDS)
+_MILLISECONDS = partial(number, above=0, most=1000 * MOST_SECONDS)
+_WHOLE_MILLISECONDS = partial(whole, least=1, most=1000 * MOST_SECONDS)
+_COUNT = partial(whole, least=1, most=sys.maxsize)
 
 
 class OtlpSettings(Section, variable=_variable):
@@ -130,14 +133,14 @@ class OtlpSettings(Section, variable=_variable):
     otlp_metrics_headers: SecretStr | None = setting(None, secret_headers)
     otlp_logs_headers: SecretStr | None = setting(None, secret_headers)
 
-    metric_export_interval: float = setting(60_000.0, _POSITIVE)
+    metric_export_interval: float = setting(60_000.0, _MILLISECONDS)
     """Milliseconds between metric exports."""
 
     # Read by the SDK: see `variables`. They are checked here, so that a wrong value is reported by its variable.
-    otlp_timeout: float | None = setting(None, _POSITIVE)
-    otlp_traces_timeout: float | None = setting(None, _POSITIVE)
-    otlp_metrics_timeout: float | None = setting(None, _POSITIVE)
-    otlp_logs_timeout: float | None = setting(None, _POSITIVE)
+    otlp_timeout: float | None = setting(None, _SECONDS)
+    otlp_traces_timeout: float | None = setting(None, _SECONDS)
+    otlp_metrics_timeout: float | None = setting(None, _SECONDS)
+    otlp_logs_timeout: float | None = setting(None, _SECONDS)
     otlp_certificate: Path | None = setting(None, file)
     otlp_client_key: Path | None = setting(None, file)
     otlp_client_certificate: Path | None = setting(None, file)
@@ -152,15 +155,15 @@ class OtlpSettings(Section, variable=_variable):
     otlp_logs_client_certificate: Path | None = setting(None, file)
     bsp_max_queue_size: int | None = setting(None, _COUNT)
     bsp_max_export_batch_size: int | None = setting(None, _COUNT)
-    bsp_schedule_delay: int | None = setting(None, _COUNT)
-    bsp_export_timeout: int | None = setting(None, _COUNT)
+    bsp_schedule_delay: int | None = setting(None, _WHOLE_MILLISECONDS)
+    bsp_export_timeout: int | None = setting(None, _WHOLE_MILLISECONDS)
     blrp_max_queue_size: int | None = setting(None, _COUNT)
     blrp_max_export_batch_size: int | None = setting(None, _COUNT)
-    blrp_schedule_delay: int | None = setting(None, _COUNT)
-    blrp_export_timeout: int | None = setting(None, _COUNT)
+    blrp_schedule_delay: int | None = setting(None, _WHOLE_MILLISECONDS)
+    blrp_export_timeout: int | None = setting(None, _WHOLE_MILLISECONDS)
     log_level: LogLevel | None = setting(None, choice(LogLevel))
     """The lowest level that the SDK's own loggers log."""
-    metric_export_timeout: float | None = setting(None, _POSITIVE)
+    metric_export_timeout: float | None = setting(None, _MILLISECONDS)
     metrics_exemplar_filter: ExemplarFilter | None = setting(None, choice(ExemplarFilter))
 
     def variables(self) -> dict[str, str]:

@@ -416,9 +416,8 @@ class Telemetry:
             if self._pid != os.getpid() or not self._pipelines:
                 return
             self._quiet.install()
-            for signal, pipeline in self._pipelines:
-                if signal == "logs" and cast("LogPipeline | HandlerPipeline", pipeline).restore():
-                    logger.info("logging was configured anew: the handler that exports log records is back")
+            if (handling := self._handling()) is not None and handling.restore():
+                logger.info("logging was configured anew: the handler that exports log records is back")
 
     def stop(self, timeout: float) -> None:
         """Export what waits, close every pipeline, and remove the reader. Does nothing if it has not started.
@@ -470,12 +469,12 @@ class Telemetry:
         }
 
     def _handler_of(self, signal: Signal) -> dict[str, int]:
-        pipeline = dict(self._pipelines).get(signal) if signal == "logs" else None
-        return (
-            {"handler_restored": cast("LogPipeline | HandlerPipeline", pipeline).restored}
-            if pipeline is not None
-            else {}
-        )
+        handling = self._handling() if signal == "logs" else None
+        return {} if handling is None else {"handler_restored": handling.restored}
+
+    def _handling(self) -> "LogPipeline | HandlerPipeline | None":
+        """The pipeline that has the handler: of those of log records, the last one."""
+        return cast("LogPipeline | HandlerPipeline | None", dict(self._pipelines).get("logs"))
 
     def _provider_of(self, signal: Signal) -> str:
         if self._is_of_file(signal):

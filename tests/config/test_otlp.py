@@ -89,6 +89,16 @@ def test_a_signals_own_variable_wins(monkeypatch: pytest.MonkeyPatch) -> None:
         ("OTEL_BSP_MAX_QUEUE_SIZE", "-1"),
         ("OTEL_BSP_MAX_QUEUE_SIZE", "512.0"),
         ("OTEL_METRICS_EXEMPLAR_FILTER", "sesame"),
+        # "Never", as other languages spell it, ends the thread that waits; requests and queues have no such number.
+        ("OTEL_METRIC_EXPORT_INTERVAL", str(2**63 - 1)),
+        ("OTEL_METRIC_EXPORT_TIMEOUT", "1e300"),
+        ("OTEL_BSP_SCHEDULE_DELAY", str(2**63 - 1)),
+        ("OTEL_BLRP_SCHEDULE_DELAY", str(2**63 - 1)),
+        ("OTEL_EXPORTER_OTLP_TIMEOUT", str(2**63 - 1)),
+        ("OTEL_EXPORTER_OTLP_LOGS_TIMEOUT", "1e300"),
+        ("OTEL_BSP_MAX_QUEUE_SIZE", str(2**63)),
+        ("OTEL_BLRP_MAX_QUEUE_SIZE", str(2**63)),
+        ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", str(2**63)),
     ],
 )
 def test_what_cannot_work_is_ignored_and_said_by_its_name(

@@ -404,6 +404,25 @@ def test_logging_that_is_configured_anew_is_exported_again(configure: Callable[[
         assert "hello" in str(sink.records())
 
 
+@pytest.mark.parametrize("exporters", ["console", "console,otlp"])
+def test_logging_that_is_configured_anew_reaches_other_exporters_again(exporters: str) -> None:
+    """Of the ways to several exporters, one has the handler."""
+    root = logging.getLogger()
+    kept = list(root.handlers)
+    telemetry = make(
+        otlp_endpoint="http://127.0.0.1:9", logs_exporter=exporters, metrics_exporter="none", traces_exporter="none"
+    )
+    try:
+        telemetry.start(SnapshotReader(0.0))
+        root.handlers.clear()
+        telemetry.keep_logging()
+        assert telemetry.state(0.0)["logs"]["handler_restored"] == 1
+        assert len(root.handlers) == 1
+    finally:
+        telemetry.stop(0.1)
+        root.handlers[:] = kept
+
+
 def test_what_nobody_else_handles_still_reaches_stderr(capsys: pytest.CaptureFixture[str]) -> None:
     root = logging.getLogger()
     kept = list(root.handlers)
