@@ -7,16 +7,19 @@ https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables
 """
 
 import logging
+import re
+import sys
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Any, Final, NamedTuple
 
 from otel_monitoring.config.hints import did_you_mean
 from otel_monitoring.config.otlp import Signal
-from otel_monitoring.environment import specification_variables, warn_once
+from otel_monitoring.environment import MOST_SECONDS, specification_variables, warn_once
 from otel_monitoring.errors import ConfigurationError
 from otel_monitoring.redact import redact
 
@@ -49,6 +52,12 @@ _NOT_READ: Final[dict[str, tuple[str, ...]]] = {
     "ExperimentalInstrumentation": ("general",),
 }
 """What the schema has and the package does not use, by the class of the model that has it."""
+
+
+_TIMES: Final = frozenset(("schedule_delay", "interval", "timeout", "export_timeout"))
+_MOST_MILLISECONDS: Final = 1000 * MOST_SECONDS
+# A reference to a variable, also as the specification spells it beside `${NAME}`; `$$` is a dollar.
+_REFERENCE: Final = re.compile(r"\$\$|\$\{(?:env:)?([A-Za-z_]\w*)")
 
 
 class ConfigurationFile(NamedTuple):
@@ -112,7 +121,8 @@ def read(path: str | None) -> ConfigurationFile | None:
         with _silent():
             from opentelemetry.configuration import load_config_file
 
-            model = load_config_file(path)
+            with _as_the_package_reads(path) as readable:
+                model = load_config_file(readable)
     except Exception as error:  # noqa: BLE001 - whatever the package raises: the service starts without the file
         warn_once(f"{VARIABLE}: {redact(_reason(error), limit=_MESSAGE_LIMIT)}; it is ignored")
         return None
@@ -123,9 +133,43 @@ def read(path: str | None) -> ConfigurationFile | None:
     _say_what_is_ignored(file)
     for signal in SECTIONS:
         file.tls_variables(signal)
+    if large := list(_left_out(model, "")):
+        warn_once(
+            f"{VARIABLE}: {', '.join(large)}: no thread waits so long, no list is so large; the defaults are used"
+        )
     if unused := [*(model.additional_properties or ()), *_unused(model, "")]:
         warn_once(f"{VARIABLE}: {', '.join(unused)}: {_READER} does not use them; they are ignored")
     return file
+
+
+@contextmanager
+def _as_the_package_reads(path: str) -> Iterator[str]:
+    """The file with `${NAME}` for `${env:NAME}`, which the package takes for text; where there is none, the file."""
+    given = Path(path)
+    text = given.read_text(encoding="utf-8") if given.is_file() else ""
+    if "${env:" not in text:
+        yield path
+        return
+    with NamedTemporaryFile("w", encoding="utf-8", suffix=given.suffix) as readable:
+        readable.write(_REFERENCE.sub(lambda found: f"${{{found[1]}" if found[1] else found[0], text))
+        readable.flush()
+        yield readable.name
+
+
+def _left_out(model: Any, place: str) -> Iterator[str]:
+    """Leave numbers below `model` out that no thread or list of the SDK can have; yields their places in the file."""
+    if isinstance(model, list):
+        for number, one in enumerate(model):
+            yield from _left_out(one, f"{place}[{number}]")
+    if not is_dataclass(model):
+        return
+    for field in fields(model):
+        value = getattr(model, field.name)
+        if not isinstance(value, int):
+            yield from _left_out(value, _place(place, field.name))
+        elif value > (_MOST_MILLISECONDS if field.name in _TIMES else sys.maxsize):
+            setattr(model, field.name, None)
+            yield _place(place, field.name)
 
 
 def _unused(model: Any, place: str) -> Iterator[str]:
@@ -199,7 +243,8 @@ def check_names(file: ConfigurationFile, known: Collection[str], elsewhere: Coll
 
 def _say_what_is_ignored(file: ConfigurationFile) -> None:
     text = Path(file.path).read_text(encoding="utf-8", errors="replace")
-    ignored = [name for name in specification_variables() if f"${{{name}" not in text]
+    used = set(_REFERENCE.findall(text))
+    ignored = [name for name in specification_variables() if name not in used]
     if ignored:
         warn_once(f"{', '.join(ignored)}: {VARIABLE} is set and takes their place; they are ignored")
 

@@ -63,7 +63,7 @@ class FileProviders:
         self.by_signal: dict[Signal, Any] = {}
         self.states = {signal: ExportState(signal, None, "http/protobuf") for signal in SIGNALS}
         self._model = model = file.model
-        resource = _resource(model.resource, known)
+        resource = described_resource(model.resource, known)
         with without_specification_variables(), sdk_components_measured():
             for signal, section in SECTIONS.items():
                 if getattr(model, section) is not None:
@@ -163,7 +163,7 @@ class FileProviders:
         exporter.export = counted
 
 
-def _resource(described: Any, known: Mapping[str, Any]) -> Resource:
+def described_resource(described: Any, known: Mapping[str, Any]) -> Resource:
     """The resource that the file describes, completed by what is `known`; detectors may hang."""
     from opentelemetry.configuration.file import create_resource
 
@@ -187,7 +187,7 @@ def _resource(described: Any, known: Mapping[str, Any]) -> Resource:
     if isinstance(found, Exception):
         warn_once(f"{VARIABLE}: resource: {redact_error(found)}; it is ignored")
         found = create_resource(None)
-    name = str(found.attributes.get("service.name", _UNKNOWN))
+    name = str(found.attributes.get("service.name") or _UNKNOWN)  # it is empty where the file's variable is not set
     named = {} if name.startswith(_UNKNOWN) and "service.name" in known else {"service.name": name}
     rest = {key: value for key, value in found.attributes.items() if key != "service.name"}
     return Resource({**known, **rest, **named}, found.schema_url or SCHEMA_URL)

@@ -1,5 +1,6 @@
 """The configuration file of `OTEL_CONFIG_FILE`: our settings in it, what it replaces, and what is said of mistakes."""
 
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -249,6 +250,74 @@ def test_a_file_that_cannot_be_used_is_ignored_with_one_warning(
     assert said in line
     assert "hunter2" not in line
     assert not any(record.exc_info for record in caplog.records)
+
+
+LARGE = """
+tracer_provider:
+  limits: {event_count_limit: 9223372036854775808, link_count_limit: 9223372036854775807}
+  processors:
+    - batch: {schedule_delay: 9223372036854775807, max_queue_size: 9223372036854775808, exporter: {console: }}
+meter_provider:
+  readers: [{periodic: {interval: 9223372036854775807, timeout: 5, exporter: {console: }}}]
+"""
+
+
+def test_numbers_that_no_thread_or_list_can_have_are_left_out_with_one_warning(
+    file: File, caplog: pytest.LogCaptureFixture
+) -> None:
+    """They would end the thread that exports, or fail every span of the application."""
+    file(LARGE)
+    found = Settings.load().file
+    assert found is not None
+    traces, (reader,) = found.model.tracer_provider, found.model.meter_provider.readers
+    (queue,) = traces.processors
+    assert (traces.limits.event_count_limit, traces.limits.link_count_limit) == (None, sys.maxsize)
+    assert (queue.batch.schedule_delay, queue.batch.max_queue_size) == (None, None)
+    assert (reader.periodic.interval, reader.periodic.timeout) == (None, 5)
+    (line,) = caplog.messages
+    places = ["limits.event_count_limit", "processors[0].batch.schedule_delay", "processors[0].batch.max_queue_size"]
+    named = {*(f"tracer_provider.{place}" for place in places), "meter_provider.readers[0].periodic.interval"}
+    assert set(line.split(": ")[1].split(", ")) == named
+
+
+@pytest.mark.parametrize("suffix", [".yaml", ".json"])
+def test_variables_may_be_named_with_their_kind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, suffix: str
+) -> None:
+    """The specification has `${env:NAME}` beside `${NAME}`; the package takes it for text."""
+    monkeypatch.setenv("OTEL_SERVICE_NAME", "from-variable")
+    monkeypatch.setenv("LIMIT", "7")
+    path = tmp_path / f"otel{suffix}"
+    attributes = [
+        {"name": "service.name", "value": "${env:OTEL_SERVICE_NAME}"},
+        {"name": "plain", "value": "$${env:LIMIT} ${LIMIT}"},
+        {"name": "other", "value": "${env:NOT_SET:-x}"},
+    ]
+    text = json.dumps({"file_format": "1.0", "resource": {"attributes": attributes}})
+    path.write_text(text)
+    settings = Settings.load(config_file=path)
+    assert settings.file is not None
+    assert settings.config_file == str(path)
+    assert [one.value for one in settings.file.model.resource.attributes] == ["from-variable", "${env:LIMIT} 7", "x"]
+    assert not caplog.messages
+
+
+def test_a_variable_keeps_its_type_with_its_kind(file: File, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LIMIT", "7")
+    file("attribute_limits:\n  attribute_count_limit: ${env:LIMIT}\n")
+    found = Settings.load().file
+    assert found is not None
+    assert found.model.attribute_limits.attribute_count_limit == 7
+
+
+def test_a_variable_whose_name_begins_as_one_of_the_file_is_ignored_all_the_same(
+    file: File, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("OTEL_SERVICE_NAME", "from-variable")
+    file("resource: {attributes: [{name: service.name, value: '${OTEL_SERVICE_NAME_OF_MINE:-x}'}]}\n")
+    Settings.load()
+    (line,) = caplog.messages
+    assert line.startswith("OTEL_SERVICE_NAME: OTEL_CONFIG_FILE is set")
 
 
 def test_the_file_may_be_a_keyword(file: File, monkeypatch: pytest.MonkeyPatch) -> None:

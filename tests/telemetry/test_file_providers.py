@@ -9,7 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from opentelemetry.configuration.models import AttributeNameValue
+from opentelemetry.configuration.models import Resource as ResourceModel
 
+from otel_monitoring.telemetry.file_providers import described_resource
 from tests.otlp_sink import HttpSink
 
 pytestmark = pytest.mark.slow
@@ -212,3 +215,10 @@ def test_disabled_means_that_nothing_is_measured(tmp_path: Path) -> None:
         assert sink.requests == []
     assert {block["provider"] for block in found["telemetry"].values()} == {"none"}
     assert found["summary"] == "OTEL_CONFIG_FILE says disabled: nothing is measured or exported"
+
+
+@pytest.mark.parametrize("value", ["", None])
+def test_a_name_that_is_a_variable_without_a_value_is_completed(value: str | None) -> None:
+    attributes = [] if value is None else [AttributeNameValue("service.name", value)]
+    found = described_resource(ResourceModel(attributes=attributes), {"service.name": "title"})
+    assert found.attributes["service.name"] == "title"
