@@ -12,7 +12,7 @@ from otel_monitoring.guard import original
 from otel_monitoring.health.database_probe import Explanation, LoopTarget, ThreadTarget
 from otel_monitoring.health.time_limit import NoAnswer
 from otel_monitoring.instrumentation.database_work.recorder import Asked, WorkRecorder
-from otel_monitoring.instrumentation.database_work.shape import filter_of
+from otel_monitoring.instrumentation.database_work.shape import CHOOSING, filter_of
 from otel_monitoring.metrics.database_work import Plan
 from otel_monitoring.redact import redact
 from otel_monitoring.runtime.threads import NotStarted
@@ -107,7 +107,7 @@ def explained_find(asked: Asked) -> dict[str, Any] | None:
         find["filter"] = filter_of(source)
         if source.get("sort"):
             find["sort"] = source["sort"]
-    find.update({name: source[name] for name in ("collation", "hint") if source.get(name)})
+    find.update({name: source[name] for name in CHOOSING if source.get(name)})
     return find
 
 
@@ -149,7 +149,7 @@ def _step(stage: Mapping[str, Any]) -> Iterator[tuple[str, bool]]:
     index = stage.get("indexName") or stage.get("Index Name")
     if index is not None:
         yield str(index), False
-    elif name in ("IDHACK", "EXPRESS_IXSCAN", "CLUSTERED_IXSCAN"):
+    elif name in ("IDHACK", "EXPRESS_IXSCAN", "CLUSTERED_IXSCAN", "EXPRESS_CLUSTERED_IXSCAN"):
         yield "_id_", False
     elif name in ("COLLSCAN", "Seq Scan"):
         yield "", True

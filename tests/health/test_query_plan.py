@@ -13,6 +13,7 @@ from otel_monitoring.health.database_probe import target_of
 from otel_monitoring.health.query_plan import Explainer, explained_find, plan_of
 from otel_monitoring.instrumentation.database_work.metrics import WorkMetrics
 from otel_monitoring.instrumentation.database_work.recorder import Asked, WorkRecorder
+from otel_monitoring.instrumentation.database_work.shape import source_of
 from otel_monitoring.metrics.database_work import DatabaseWork
 from tests.integration import servers
 
@@ -32,6 +33,7 @@ def stage(name: str, **more: Any) -> dict[str, Any]:
         (stage("FETCH", inputStage={"stage": "IXSCAN", "indexName": "a_1"}), "index a_1"),
         (stage("IDHACK"), "index _id_"),
         (stage("EXPRESS_IXSCAN", indexName="_id_"), "index _id_"),
+        (stage("EXPRESS_CLUSTERED_IXSCAN"), "index _id_"),
         (stage("EOF"), "no scan"),
         (stage("OR", inputStages=[{"stage": "IXSCAN", "indexName": "a_1"}, {"stage": "COLLSCAN"}]), "collection scan"),
         (
@@ -83,6 +85,48 @@ def asked(operation: str, source: Mapping[str, Any], address: tuple[str, int | N
 def test_only_a_find_is_explained(operation: str, source: dict[str, Any], find: dict[str, Any] | None) -> None:
     expected = None if find is None else {"find": "orders", **find}
     assert explained_find(asked(operation, source)) == expected
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        {"update": "orders", "updates": [{"q": {"a": 1}, "u": {"$set": {"b": CANARY}}, "hint": "a_1", "multi": True}]},
+        {"delete": "orders", "deletes": [{"q": {"a": 1}, "hint": "a_1", "limit": 1}]},
+        {"findAndModify": "orders", "query": {"a": 1}, "update": {"b": CANARY}, "hint": "a_1"},
+        {"find": "orders", "filter": {"a": 1}, "hint": "a_1"},
+        {"count": "orders", "query": {"a": 1}, "hint": "a_1"},
+        {"distinct": "orders", "key": "b", "query": {"a": 1}, "hint": "a_1"},
+        {"aggregate": "orders", "pipeline": [{"$match": {"a": 1}}], "hint": "a_1"},
+    ],
+)
+def test_what_the_choice_of_a_plan_depends_on_is_explained_too(command: dict[str, Any]) -> None:
+    """With another collation the server could not use the index, and without `let` a filter may name nothing."""
+    operation, let = next(iter(command)), {"least": 5}
+    (statement,) = command.get("updates") or command.get("deletes") or [command]
+    statement["collation"] = {"locale": "de", "strength": 1}
+    source = source_of(operation, {**command, "let": let})
+    assert source is not None
+    assert explained_find(asked(operation, source)) == {
+        "find": "orders",
+        "filter": {"a": 1},
+        "collation": {"locale": "de", "strength": 1},
+        "hint": "a_1",
+        "let": let,
+    }
+
+
+@pytest.mark.parametrize("paths", [7, CANARY, [], [7], [{"$match": 7}], [{"$match": {"a": 1}}], {"a": 1}, None])
+def test_whatever_a_filter_is_its_plan_is_asked_for_once(paths: Any) -> None:
+    recorder = WorkRecorder(WorkMetrics(NoOpMeterProvider()), explain=True)
+    for operation, field in (("find", "filter"), ("count", "query"), ("aggregate", "pipeline")):
+        kind = operation, "shop", "orders", None
+        assert [recorder.wants(kind, {field: paths}) for _ in range(2)] == [True, False]
+
+
+def test_the_same_keys_to_look_for_and_to_sort_by_have_a_plan_each() -> None:
+    recorder = WorkRecorder(WorkMetrics(NoOpMeterProvider()), explain=True)
+    sources = [{"filter": {"a": 1, "b": 1}}, {"filter": {"a": 1}, "sort": {"b": 1}}, {"sort": {"a": 1, "b": 1}}]
+    assert all(recorder.wants(("find", "shop", "orders", None), source) for source in sources)
 
 
 @pytest.fixture(params=["nx27017", "ferretdb"])

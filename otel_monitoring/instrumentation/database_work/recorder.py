@@ -10,7 +10,7 @@ from opentelemetry.context import Context
 from otel_monitoring.forks import renewed
 from otel_monitoring.guard import fail_open
 from otel_monitoring.instrumentation.database_work.metrics import WorkMetrics
-from otel_monitoring.instrumentation.database_work.shape import shape_of
+from otel_monitoring.instrumentation.database_work.shape import filter_of, shape_of
 from otel_monitoring.instrumentation.database_work.work import Kind, Use, Work
 from otel_monitoring.metrics.cardinality import BoundedNames
 from otel_monitoring.metrics.database_work import (
@@ -208,9 +208,11 @@ class WorkRecorder:
         """Whether no plan of a command with these keys was wanted before."""
         if kind[0] not in EXPLAINED:
             return False
-        paths = source.get("pipeline") or source.get("filter") or source.get("query") or ()
-        first = paths[0].get("$match", ()) if isinstance(paths, list) and paths else paths
-        key = (*kind[:3], *first, *(source.get("sort") or ()))
+        paths = source.get("pipeline") or filter_of(source)
+        if isinstance(paths, list):
+            paths = paths[0].get("$match") if paths and isinstance(paths[0], Mapping) else None
+        names = (tuple(one) if isinstance(one, Mapping) else () for one in (paths, source.get("sort")))
+        key = (*kind[:3], *names)
         known = self._known
         if key in known or len(known) >= _MAX_KNOWN:
             return False

@@ -11,6 +11,8 @@ _MAX_KEYS: Final = 12
 _READS: Final = frozenset(("find", "aggregate", "count", "distinct"))
 _BATCHES: Final = {"insert": "documents", "update": "updates", "delete": "deletes", "bulkWrite": "ops"}
 _FOLLOWING: Final = frozenset(("getMore", "killCursors", "commitTransaction", "abortTransaction"))
+CHOOSING: Final = ("collation", "hint", "let")
+"""What the server's choice of a plan depends on beside the filter and the sort; `let` has what a filter refers to."""
 _NO_FILTER: Final[Mapping[str, Any]] = {}
 
 # A part of a path that may be a value (a number, an identifier, an address), as where a map has users as its keys.
@@ -38,9 +40,10 @@ def source_of(operation: str, command: Mapping[str, Any]) -> Mapping[str, Any] |
     if operation in _READS:
         return command
     if operation in ("update", "delete"):
-        return {"filter": _first_query(command.get(_BATCHES[operation]))}
+        first = _first(command.get(_BATCHES[operation]))
+        return {"filter": first.get("q"), **_choosing(first, command)}
     if operation in ("findAndModify", "findandmodify"):
-        return {"filter": command.get("query"), "sort": command.get("sort")}
+        return {"filter": command.get("query"), "sort": command.get("sort"), **_choosing(command, command)}
     return None if operation in _FOLLOWING else _NO_FILTER
 
 
@@ -50,9 +53,15 @@ def is_batch(operation: str, command: Mapping[str, Any]) -> bool:
     return field is not None and len(command.get(field) or ()) > 1
 
 
-def _first_query(statements: Any) -> Any:
+def _first(statements: Any) -> Mapping[str, Any]:
     first = statements[0] if isinstance(statements, Sequence) and statements else None
-    return first.get("q") if isinstance(first, Mapping) else None
+    return first if isinstance(first, Mapping) else _NO_FILTER
+
+
+def _choosing(statement: Mapping[str, Any], command: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: found for name in CHOOSING if (found := (command if name == "let" else statement).get(name)) is not None
+    }
 
 
 def shape_of(operation: str, source: Mapping[str, Any]) -> str:

@@ -27,8 +27,12 @@ _BATCHES: Final = {"insert": "documents", "update": "updates", "delete": "delete
 
 _NO_REPLY: Final[Mapping[str, Any]] = {}
 
-# Messages of the server quote values of the client: `dup key: { email: "a@b.c" }`.
-_QUOTED: Final = re.compile(r"\{.*\}|\"[^\"]*\"|'[^']*'", re.DOTALL)
+# Messages of the server quote values of the client: `dup key: { email: "a@b.c" }`. An apostrophe, as in "Can't extract
+# geo keys: {…}", quotes nothing. What is not closed goes on to the end.
+_MAX_MESSAGE: Final = 2000
+_QUOTES: Final = r"""|"(?:[^"\\]|\\.)*(?:"|\Z)|(?<!\w)'.*?(?:'(?!\w)|\Z)"""
+_QUOTED: Final = re.compile(rf"\{{.*\}}|\{{.*{_QUOTES}", re.DOTALL)
+_QUOTED_AND_CUT: Final = re.compile(rf"\{{.*{_QUOTES}", re.DOTALL)
 
 # The names of attributes before the conventions were stable, which OpenTelemetry's instrumentations use by default.
 _FORMER_NAMES: Final = {
@@ -102,7 +106,7 @@ class CommandSpans:
         attributes: Attributes = {semconv.ERROR_TYPE: command_error_type(failure)}
         if (code := failure.get("code")) is not None:
             attributes[semconv.DB_RESPONSE_STATUS_CODE] = str(code)
-        message = _QUOTED.sub("?", str(failure.get("errmsg", ""))[:2000])
+        message = _without_values(str(failure.get("errmsg", "")))
         self._tracer.end(self._tracer.described(span, attributes), Status(StatusCode.ERROR, redact(message)))
 
     def prepare(self, command: Command) -> LeafSpan:
@@ -130,6 +134,11 @@ class CommandSpans:
             attributes[semconv.DB_QUERY_SUMMARY] = summary
             attributes.update(_peer(address))
         return self._tracer.prepare(summary, attributes)
+
+
+def _without_values(message: str) -> str:
+    quoted = _QUOTED if len(message) <= _MAX_MESSAGE else _QUOTED_AND_CUT
+    return quoted.sub("?", message[:_MAX_MESSAGE])
 
 
 def _peer(address: Address | None) -> Attributes:

@@ -432,6 +432,36 @@ def test_failed_span_names_the_error_and_quotes_nothing(telemetry: Telemetry) ->
     assert (second.attributes or {})["error.type"] == "AutoReconnect"
 
 
+DOCUMENT = "{ _id: ObjectId('65cafe'), name: \"canary\", loc: [ 200, 4242 ], by: { a: 1 }, phone: 4242 }"
+
+
+@pytest.mark.parametrize(
+    ("message", "shown"),
+    [
+        (f"Can't extract geo keys: {DOCUMENT}  longitude/latitude is out of bounds", "Can't extract geo keys: ?"),
+        ("can't convert 'canary' to int", "can't convert ? to int"),
+        ("Cannot apply $inc to 'O'Canary' or 'x'", "Cannot apply $inc to ? or ?"),
+        ('bad "canary", "x" and \'y\'', "bad ?, ? and ?"),
+        (f"failed: {DOCUMENT * 40}", "failed: ?"),
+        (f"failed: 'x' {{ a: {{ b: 1 }}, c: {'canary' * 500}}}", "failed: ? ?"),
+        (f"failed: '{'canary' * 500}'", "failed: ?"),
+        ("failed: { a: 'canary", "failed: ?"),
+        ('failed: "canary', "failed: ?"),
+    ],
+)
+def test_whatever_a_message_quotes_does_not_leave(telemetry: Telemetry, message: str, shown: str) -> None:
+    """Messages have apostrophes, quotes in quotes and whole documents, also longer than what is looked at."""
+    listener = spans_of(telemetry)
+
+    listener.started(started({"update": "users"}))
+    listener.failed(failed("update", {"errmsg": message, "code": 16755}))
+
+    description = str(telemetry.spans[0].status.description)
+    assert description.startswith(shown)
+    assert "canary" not in description.lower()
+    assert "4242" not in description
+
+
 def test_suppression_that_begins_in_mid_command_leaves_no_open_span(telemetry: Telemetry) -> None:
     listener = spans_of(telemetry)
 
