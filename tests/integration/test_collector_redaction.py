@@ -41,8 +41,8 @@ CANARIES = {
     "telephone with a slash": "+49 170/1234567",
     "e-mail beyond ASCII": "jürgen.müller@exämple.de",
     "URI with an at sign in the password": "https://ana:hunter@2canary@shop.example.com/",
-    "HTTP credentials of any scheme": "Authorization: Token canary0815",
-    "HTTP credentials of several parts": "authorization: Custom user=canary, signature=canary0815",
+    "HTTP credentials of any scheme": "Authorization: Token canaryquokka",
+    "HTTP credentials of several parts": "authorization: Custom user=canary, signature=canaryquokka",
     "list of passwords in JSON": '{"passwords": ["canary1", "canary 2"], "n": 1}',
     "object of credentials in JSON": '{"credentials": {"user": "canary", "key": "hunter2"}, "n": 1}',
     "encoded JSON": "%22password%22%3A%22canary%22",
@@ -60,10 +60,11 @@ CANARIES = {
     ),
     "PGP key": "-----BEGIN PGP PRIVATE KEY BLOCK-----\n\nMIIcanary\n-----END PGP PRIVATE KEY BLOCK-----",
 }
-# What must not be found of them.
+# What must not be found of them. Digits alone would be found in times and ports, now and then.
 TRACES = [
     *("canary", "CANARY", "hunter2", "4111 1111", "550000555", "eyJhb", "MIIc", "3704 0044", "170 1234"),
-    *("c2lnbmF0dXJl", "YW5hcnk", "rgen", "ller@", "mple.de", "3530 1113", "930902", "50180000", "4111\xa01111", "0815"),
+    *("c2lnbmF0dXJl", "YW5hcnk", "rgen", "ller@", "mple.de", "3530 1113"),
+    *("3056 ", " 930902", "5018000000", "4111\xa01111", "quokka"),
 ]
 
 

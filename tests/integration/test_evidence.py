@@ -265,7 +265,8 @@ def test_a_worker_that_stands_still_silences_no_other(tmp_path: Path, database: 
         database.start()
         eventually(lambda: len(mailbox.mails) > 1, "its end is told")
         service.stop()
-    assert subjects(mailbox) == ["[orders] CRITICAL DATABASE_DOWN firing", "[orders] CRITICAL DATABASE_DOWN resolved"]
+        told = subjects(mailbox)
+        assert told == ["[orders] CRITICAL DATABASE_DOWN firing", "[orders] CRITICAL DATABASE_DOWN resolved"], told
 
 
 CHECKED = """

@@ -16,8 +16,12 @@ from otel_monitoring.alerts.store.sqlite.workers import SqliteLeases, SqliteRepo
 
 T = TypeVar("T")
 
-BUSY_TIMEOUT = 1.0
-"""The most seconds that a statement waits for other processes."""
+BUSY_TIMEOUT = 2.5
+"""The most seconds that a statement waits for other processes.
+
+Less than what is left of a lease when it is renewed. Who waits asks ten times a second: on a busy disk a second was too
+short now and then, and a process that gives the file up for a while tells what it knows by itself.
+"""
 
 
 class SqliteStore:
