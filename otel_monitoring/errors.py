@@ -126,4 +126,12 @@ class TimeLimitError(MonitoringError, TimeoutError):
 
 
 class StoreError(MonitoringError):
-    """The alert store could not read or write. The message says which store and why, and quotes no contents."""
+    """The alert store could not read or write. The message says which store and why, and quotes no contents.
+
+    Attributes:
+        busy: Whether other processes only kept it for too long: it works, and may be free a moment later.
+    """
+
+    def __init__(self, message: str, *, busy: bool = False) -> None:
+        super().__init__(message)
+        self.busy = busy

@@ -1,10 +1,14 @@
 """The store that goes on in memory: outages made for real, by locks, newer versions and paths that cannot be."""
 
 import logging
+import sqlite3
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import time
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,9 +17,10 @@ from otel_monitoring.alerts.mute import Mute
 from otel_monitoring.alerts.schedule import Once, Weekly
 from otel_monitoring.alerts.selection import Selection
 from otel_monitoring.alerts.store import Store
-from otel_monitoring.alerts.store.fallback import RETRY_SECONDS, FallbackStore
+from otel_monitoring.alerts.store.fallback import BUSY_RETRY_SECONDS, RETRY_SECONDS, FallbackStore
 from otel_monitoring.alerts.store.outbox import OUTBOX_LIMIT
 from otel_monitoring.alerts.store.sqlite import SqliteStore
+from otel_monitoring.alerts.store.sqlite.state_file import StateFile
 from otel_monitoring.errors import StoreError
 from otel_monitoring.guard import fail_open
 from otel_monitoring.testing import ManualClock
@@ -96,6 +101,85 @@ def test_what_others_did_meanwhile_stays(world: World) -> None:
     assert world.store.notes.noted_at("key") == NOW + 5
     assert messages(world.store) == ["ours", "theirs"]
     assert len(world.store.mutes.all(NOW)) == 1
+
+
+@contextmanager
+def _being_opened(path: Path) -> Iterator[None]:
+    with StateFile(path).locked(1.0):
+        yield
+
+
+@contextmanager
+def _being_created(path: Path) -> Iterator[None]:
+    """A file without a log is locked as a whole."""
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+    yield
+    other.execute("ROLLBACK")
+    other.close()
+
+
+@contextmanager
+def _being_written(path: Path) -> Iterator[None]:
+    SqliteStore(path).history.append(event("before"))
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    yield
+    other.execute("ROLLBACK")
+    other.close()
+
+
+@pytest.mark.parametrize("kept", [_being_opened, _being_created, _being_written])
+def test_a_file_that_others_kept_for_a_moment_is_used_at_the_next_tick(
+    kept: Callable[[Path], Any], tmp_path: Path
+) -> None:
+    clock = ManualClock(NOW)
+    path = tmp_path / "alerts.db"
+    store = FallbackStore(SqliteStore(path, busy_timeout=0.02), clock=clock)
+    with kept(path):
+        store.history.append(event("ours"))
+        assert store.problem is not None
+    clock.advance(BUSY_RETRY_SECONDS)
+    assert messages(store)[0] == "ours"
+    assert store.problem is None
+    store.close()
+    assert messages(SqliteStore(path))[0] == "ours"
+
+
+def test_a_file_that_others_keep_for_long_is_waited_for_less_and_less_often(world: World) -> None:
+    attempts = []
+
+    def attempted() -> bool:
+        before = fail_open.failures["alert store"]
+        assert world.store.history.counts() is not None
+        return fail_open.failures["alert store"] > before
+
+    for outage in range(2):
+        world.lock()
+        world.store.history.append(event("ours"))
+        since, found = world.now, []
+        while world.now < since + 3 * RETRY_SECONDS:
+            world.now += BUSY_RETRY_SECONDS
+            if attempted():
+                found.append((world.now - since) / BUSY_RETRY_SECONDS)
+        attempts.append(found)
+        world.unlock()
+        world.later()
+        assert world.store.history.counts() == {AlertType.HIGH_CPU: outage + 1}
+        assert world.store.problem is None
+    assert attempts[0][:6] == [1, 3, 7, 15, 31, 31 + RETRY_SECONDS / BUSY_RETRY_SECONDS]
+    assert attempts[1] == attempts[0], "once it works, the next lock is a short one again"
+
+
+def test_a_file_that_cannot_be_used_is_not_tried_at_each_tick(world: World) -> None:
+    world.upgrade()
+    world.store.history.append(event("ours"))
+    world.downgrade()
+    world.now += BUSY_RETRY_SECONDS
+    world.store.history.counts()
+    assert world.store.problem is not None
+    world.later()
+    assert messages(world.store) == messages(world.other) == ["ours"]
 
 
 def test_last_known_states_mutes_and_notes_hold_where_nothing_can_be_read(world: World) -> None:

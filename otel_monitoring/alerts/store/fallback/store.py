@@ -48,6 +48,8 @@ T = TypeVar("T")
 
 RETRY_SECONDS = 10.0
 """Seconds from a failure of the primary store to the next attempt to use it."""
+BUSY_RETRY_SECONDS = 0.5
+"""The same where others only kept it for too long; doubled with each attempt in vain, because each one waits for it."""
 
 _WARN_EVERY_SECONDS = 60.0
 
@@ -66,7 +68,7 @@ class FallbackStore:
         known: Returns the state of the primary that this process knows, also while the primary fails. None: it is read
             when the primary fails, if it can still be read; else it is what was read or written lately.
         clock: Returns Unix time in seconds.
-        retry: Seconds from a failure to the next attempt.
+        retry: Seconds from a failure to the next attempt, and the most where others only keep the primary for too long.
 
     Attributes:
         primary: The store to use.
@@ -98,7 +100,8 @@ class FallbackStore:
         """The channels by which this process delivered then; None: the secondary has taken them over."""
         self._forwarded: dict[str, int] = {}
         self._clock = clock
-        self._retry = retry
+        self._retry = self._pause = retry
+        self._busy_pause = BUSY_RETRY_SECONDS
         self._lock = renewed(self, "_lock", threading.RLock)
         self._thread = renewed(self, "_thread", _ThreadTransaction)
         self._probe = StoreProbe(self._ask_primary)
@@ -275,9 +278,10 @@ class FallbackStore:
                 for note in learned:
                     note()
 
-    def _fall_back(self, error: Exception) -> None:
+    def _fall_back(self, error: StoreError) -> None:
         now = self._clock()
         self._tried_at = now
+        self._pause = min(self._busy_pause, self._retry) if error.busy else self._retry
         fail_open.failures["alert store"] += 1
         if self._problem is None:
             held = [channel_of(name) for name, until in self.held_until.items() if until > now]
@@ -307,7 +311,7 @@ class FallbackStore:
         return state
 
     def _primary_works(self, *, patient: bool = False) -> bool:
-        """Whether the primary is in use; after `retry` seconds it is tried again, and what was done is merged.
+        """Whether the primary is in use; after a pause it is tried again, and what was done is merged.
 
         Args:
             patient: Whether to wait for its answer as long as it takes; else for a moment.
@@ -315,7 +319,7 @@ class FallbackStore:
         if self._problem is None and self._started:
             return True
         now = self._clock()
-        due = not 0 <= now - self._tried_at < self._retry or self._probe.answered
+        due = not 0 <= now - self._tried_at < self._pause or self._probe.answered
         if self._problem is not None and not due and not self._returned_for_others():
             return False
         self._tried_at = now
@@ -330,12 +334,13 @@ class FallbackStore:
             if not isinstance(self.secondary, MemoryStore):
                 self._ask_primary()  # another process may have merged since: what it did is known from now on
         except (StoreError, _MergeError) as error:
-            self._fall_back(error)
+            self._busy_pause = min(2 * self._busy_pause, self._retry)
+            self._fall_back(error.reason if isinstance(error, _MergeError) else error)
             return False
         self._known = MemoryState()
         if self._problem is not None:
             logger.info("alert store: works again")
-        self._problem, self._started = None, True
+        self._problem, self._started, self._busy_pause = None, True, BUSY_RETRY_SECONDS
         return True
 
     def _ask_primary(self) -> None:
@@ -349,7 +354,7 @@ class FallbackStore:
                 # Should it fail again, this process tells its siblings in the file what they may not have read there.
                 self.measurements.learn(forward_measurements(self.primary, store, self.record, {}))
             except StoreError as error:
-                raise _MergeError(str(error)) from error
+                raise _MergeError(error) from error
             end(store, meanwhile)
 
     def _returned_for_others(self) -> bool:
@@ -381,7 +386,15 @@ class FallbackStore:
 
 
 class _MergeError(Exception):
-    """The primary failed again: no failure of the secondary, inside whose transaction that was."""
+    """The primary failed again: no failure of the secondary, inside whose transaction that was.
+
+    Attributes:
+        reason: Its failure.
+    """
+
+    def __init__(self, reason: StoreError) -> None:
+        super().__init__(str(reason))
+        self.reason = reason
 
 
 class _ReturnedError(Exception):

@@ -127,7 +127,7 @@ class MongoStore:
                 self._state = copy
                 return result
             time.sleep(random.uniform(0, _LONGEST_PAUSE_SECONDS * min(1.0, attempt / 5)))  # noqa: S311 - spreads load
-        raise StoreError("MongoDB: too many workers change the state at once")
+        raise StoreError("MongoDB: too many workers change the state at once", busy=True)
 
     def _refresh(self, max_age: float = 0.0) -> Head:
         """Read the latest state, where another one is known; returns the head that has its number."""

@@ -30,7 +30,7 @@ class MongoLeases:
                 {**present, **dict.fromkeys(granted, LeaseRow(worker, now, until))}, now, head
             ):
                 return granted
-        raise StoreError("MongoDB: too many workers change the leases at once")
+        raise StoreError("MongoDB: too many workers change the leases at once", busy=True)
 
     def holders(self, now: float, within: float = 0.0) -> dict[str, str]:
         leases = self._documents.head(FRESH_SECONDS).leases

@@ -217,7 +217,7 @@ class SqliteConnection:
             yield
         except (sqlite3.Error, OSError, StoreError) as error:
             self._failed = True
-            raise StoreError(f"{self._file.path.name}: {redact(error)}") from error
+            raise StoreError(f"{self._file.path.name}: {redact(error)}", busy=_is_busy(error)) from error
 
 
 def _close_locked(connection: sqlite3.Connection, file: StateFile, timeout: float) -> None:
@@ -277,6 +277,13 @@ def _roll_back(connection: sqlite3.Connection) -> None:
 def _is_damage(error: sqlite3.DatabaseError) -> bool:
     """Whether the file is damaged: only for SQLITE_CORRUPT and SQLITE_NOTADB `sqlite3` has no subclass."""
     return type(error) is sqlite3.DatabaseError
+
+
+def _is_busy(error: Exception) -> bool:
+    """Whether others held a lock for too long: the text is SQLite's own, and the code is known from Python 3.11 on."""
+    if isinstance(error, StoreError):
+        return error.busy
+    return isinstance(error, sqlite3.OperationalError) and "is locked" in str(error)
 
 
 def _leak(connection: sqlite3.Connection) -> None:

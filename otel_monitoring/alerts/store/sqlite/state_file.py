@@ -152,7 +152,7 @@ def _lock(descriptor: int, timeout: float) -> None:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             if time.monotonic() > deadline:
-                raise StoreError("another process is opening the store, and does not finish") from None
+                raise StoreError("another process is opening the store, and does not finish", busy=True) from None
             time.sleep(_LOCK_RETRY_SECONDS)
         else:
             return
