@@ -52,6 +52,18 @@ def connection_of(store: Store) -> SqliteConnection:
     return store.primary._connection
 
 
+class Clocked(SqliteStore):
+    """A database whose clock a process knows once it has used it, as with a `MongoStore`."""
+
+    def __init__(self, path: Path, offset: float) -> None:
+        super().__init__(path)
+        self._offset = offset
+
+    def run(self, work: Callable[[Store], T]) -> T:
+        result, self.clock_offset = super().run(work), self._offset
+        return result
+
+
 def out_of_reach() -> NoReturn:
     raise StoreError("out of reach")
 
@@ -74,6 +86,11 @@ class Hosts:
         """A worker that knows the alerts as its last transaction had them, as with a `MongoStore`."""
         database = Remembering(self.database.path)
         return self._opened(FallbackStore(database, self._file(host), known=database.state, clock=self._clock))
+
+    def clocked(self, host: str, offset: float) -> FallbackStore:
+        """A worker of a host whose clock the database's is so many seconds ahead of."""
+        database = Clocked(self.database.path, offset)
+        return self._opened(FallbackStore(database, self._file(host), clock=self._clock))
 
     def _file(self, host: str) -> Store:
         return FallbackStore(SqliteStore(self.folder / f"{host}.db"), clock=self._clock)
@@ -216,6 +233,48 @@ def test_a_mute_outlives_an_outage_on_a_host_whose_clock_is_ahead(
     hosts.back()
     assert store.mutes.all(NOW) == [mute]
     assert hosts.database.mutes.all(NOW) == [mute]
+
+
+@pytest.mark.parametrize("alone", [False, True])
+def test_a_worker_that_starts_during_an_outage_goes_by_the_databases_clock(hosts: Hosts, alone: bool) -> None:
+    """It went by the host's: of two workers of a host each led, and a mute of one was over for the other."""
+    ahead = 420.0
+    first = hosts.clocked("one", -ahead)
+    mute = Mute(Selection.of(AlertType.CUSTOM), NOW + 60 + RETRY_SECONDS)
+    first.mutes.add(mute)
+    hosts.now += ahead  # of this host
+    if alone:
+        first.close()
+    hosts.away()
+    if not alone:
+        assert first.leases.lead("first", NOW, NOW + 9) == {LEADER}
+    second = hosts.clocked("one", -ahead)
+    second.conditions.saved()
+    now = hosts.now + second.clock_offset
+    assert now == NOW
+    assert second.leases.lead("second", now, now + 9) == (frozenset({LEADER}) if alone else frozenset())
+    another = Mute(Selection.of(AlertType.HIGH_CPU), now + 60 + RETRY_SECONDS)
+    second.mutes.add(another)
+    assert [*second.mutes.all(now)] == ([another] if alone else [mute, another])
+    hosts.back()
+    assert second.mutes.all(NOW) == hosts.database.mutes.all(NOW) == [mute, another]
+    assert second.clock_offset == -ahead
+    assert second.conditions.saved() == hosts.database.conditions.saved() == {}
+
+
+def test_the_clock_that_counted_last_is_the_one_that_is_remembered(hosts: Hosts) -> None:
+    offsets = []
+    for offset in (-420.0, 0.0, 60.0):
+        store = hosts.clocked("one", offset)
+        store.history.counts()
+        hosts.away()
+        late = hosts.clocked("one", offset)
+        late.history.counts()
+        offsets.append(late.clock_offset)
+        hosts.back()
+        late.close()
+        store.close()
+    assert offsets == [-420.0, 0.0, 60.0]
 
 
 def test_what_was_not_merged_when_a_process_ended_is_merged_by_the_next(hosts: Hosts) -> None:

@@ -19,6 +19,8 @@ T = TypeVar("T")
 RECORD = "\x00outage:"
 """The beginning of the key of the record: it is saved among the conditions, which nothing clears, like no channel."""
 
+_CLOCK = " clock"
+"""Follows the key of the record in that of the clock offset."""
 _SETTLED_LIMIT = 10_000
 
 
@@ -72,6 +74,18 @@ class Outage(NamedTuple):
         """Save the record in `store`."""
         record = {name: value for name, value in self._asdict().items() if name != "key"}
         store.conditions.save(self.key, json.dumps({**record, "mutes": [encoded_mute(mute) for mute in self.mutes]}))
+
+
+def save_clock_offset(store: Store, key: str, offset: float) -> None:
+    """Save in `store` how far the clock of the other one is ahead of this host's, for processes that cannot ask it."""
+    if saved_clock_offset(store, key) != offset:
+        store.conditions.save(key + _CLOCK, json.dumps(offset))
+
+
+def saved_clock_offset(store: Store, key: str) -> float:
+    """The last clock offset that a process of this host has saved in `store`, in seconds; 0: none has."""
+    text = store.conditions.saved().get(key + _CLOCK)
+    return float(json.loads(text)) if text else 0.0
 
 
 def note_cleared(store: Store, key: str, *, history: bool = False, notes: bool = False) -> None:
@@ -259,7 +273,7 @@ class Meanwhile(NamedTuple):
             return Meanwhile(Outage(key), MemoryState(outbox=waiting), {}, {}, now) if waiting else None
         state = MemoryState(mutes=store.mutes.all(now), incidents=store.incidents.saved())
         state.acknowledgements = store.acknowledgements.saved()
-        state.conditions = {name: text for name, text in store.conditions.saved().items() if name != key}
+        state.conditions = {name: text for name, text in store.conditions.saved().items() if not name.startswith(key)}
         state.history.extend(reversed(store.history.events(limit=HISTORY_LIMIT)))
         state.outbox = waiting
         return Meanwhile(record, state, store.notes.all(), _reports(store), now)

@@ -254,7 +254,7 @@ class FallbackConditions:
 
     def saved(self) -> dict[str, str]:
         saved = self._stores.do(lambda store: store.conditions.saved())
-        return {name: text for name, text in saved.items() if name != self._stores.record}
+        return {name: text for name, text in saved.items() if not name.startswith(self._stores.record)}
 
 
 class FallbackMeasurements:

@@ -19,6 +19,8 @@ from otel_monitoring.alerts.store.fallback.outage import (
     forward_measurements,
     keep_leases,
     merge,
+    save_clock_offset,
+    saved_clock_offset,
     take_over,
 )
 from otel_monitoring.alerts.store.fallback.parts import (
@@ -106,6 +108,8 @@ class FallbackStore:
         self._thread = renewed(self, "_thread", _ThreadTransaction)
         self._probe = StoreProbe(self._ask_primary)
         self._started = secondary is None  # a file may have what was not merged when a process ended
+        self._remembered_offset: float | None = None if secondary is None else 0.0
+        """The clock offset of the primary that the secondary remembers; None: the primary is asked."""
         self._problem: str | None = None
         self._tried_at = float("-inf")
         self._warned_at = float("-inf")
@@ -129,7 +133,7 @@ class FallbackStore:
 
     @property
     def clock_offset(self) -> float:
-        return self.primary.clock_offset
+        return self.primary.clock_offset if self._remembered_offset is None else self._remembered_offset
 
     @property
     def _now(self) -> float:
@@ -284,6 +288,7 @@ class FallbackStore:
         self._pause = min(self._busy_pause, self._retry) if error.busy else self._retry
         fail_open.failures["alert store"] += 1
         if self._problem is None:
+            self._remember_clock()
             held = [channel_of(name) for name, until in self.held_until.items() if until > now]
             self._to_take_over = frozenset(name for name in held if name is not None)
             self._known = self._known_state(self._now)
@@ -337,11 +342,19 @@ class FallbackStore:
             self._busy_pause = min(2 * self._busy_pause, self._retry)
             self._fall_back(error.reason if isinstance(error, _MergeError) else error)
             return False
-        self._known = MemoryState()
+        self._known, self._remembered_offset = MemoryState(), None
+        self._remember_clock()
         if self._problem is not None:
             logger.info("alert store: works again")
         self._problem, self._started, self._busy_pause = None, True, BUSY_RETRY_SECONDS
         return True
+
+    def _remember_clock(self) -> None:
+        """Have the processes of this host go by the primary's clock that start while it is away."""
+        if self._remembered_offset is not None:
+            self._remembered_offset = saved_clock_offset(self.secondary, self.record)
+        elif not isinstance(self.secondary, MemoryStore):
+            save_clock_offset(self.secondary, self.record, self.primary.clock_offset)
 
     def _ask_primary(self) -> None:
         self.primary.run(lambda _: None)
