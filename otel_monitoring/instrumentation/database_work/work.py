@@ -33,6 +33,7 @@ class Use:
         commands: How many were sent.
         micros: How long those took that have ended, in microseconds.
         retries: How many of them the driver had sent before.
+        first: The use of another server, from which on repetitions count; None: this one. A loop may ask several.
         repeated: By shape, how often it was sent, and the line that sends it; nothing that was sent fewer than ten
             times.
         noted: The commands that were slow, or whose plan is wanted: microseconds, and what their shape is made of.
@@ -44,6 +45,7 @@ class Use:
         "_repeats",
         "_shapes",
         "commands",
+        "first",
         "micros",
         "noted",
         "repeated",
@@ -51,8 +53,9 @@ class Use:
         "work",
     )
 
-    def __init__(self, work: "Work", kind: Kind) -> None:
+    def __init__(self, work: "Work", kind: Kind, first: "Use | None" = None) -> None:
         self.work = work
+        self.first = first
         self._kind = kind
         self.commands = self.micros = self.retries = 0
         self._repeats = 0
@@ -210,14 +213,18 @@ class Work:
         if use is None:
             if len(uses) >= _MAX_USES:
                 kind, source = _OTHER, None
-            use = uses.setdefault(kind, Use(self, kind))
+            use = uses.setdefault(kind, Use(self, kind, self._of_another_server(kind)))
         use.commands += 1
         if not self.active:
             self.began = perf_counter()
         self.active += 1
         if source is not None:
-            use.repeats(kind[0], source)
+            (use.first or use).repeats(kind[0], source)
         return use
+
+    def _of_another_server(self, kind: Kind) -> Use | None:
+        found = next((use for of, use in list(self._uses.items()) if of[:3] == kind[:3]), None)
+        return found and (found.first or found)
 
     @property
     def commands(self) -> int:

@@ -29,9 +29,9 @@ class Received:
         self.added.append((source, dict(uses)))
 
 
-def send(work: Work, query: dict[str, Any], micros: int = 10) -> None:
+def send(work: Work, query: dict[str, Any], micros: int = 10, kind: Kind = FIND) -> None:
     source = {"filter": query}
-    use = work.begin(FIND, source)
+    use = work.begin(kind, source)
     if use is not None:
         use.ended(micros, source)
 
@@ -49,6 +49,23 @@ def test_nine_are_not_repeated_and_ten_are() -> None:
     for number in range(5):
         send(work, {"_id": number})
     assert work.repeated()[0][2] == 15
+
+
+def test_a_loop_whose_commands_go_to_several_servers_is_one() -> None:
+    """As with reads from secondaries, or several routers of a sharded cluster."""
+    received = Received()
+    work = Work(received)
+    kinds: list[Kind] = [("find", "shop", "orders", (f"db{number}", 27017)) for number in range(3)]
+    for number in range(12):
+        send(work, {"_id": number}, kind=kinds[number % 3])
+        send(work, {"_id": number}, kind=("find", "shop", f"of {number % 3}", None))
+    ((kind, shape, count, _),) = work.repeated()
+    assert (kind[:3], shape, count) == (FIND[:3], "{_id: ?}", 12)
+    work.answered("request", "GET /orders")
+    ((_, uses),) = received.added
+    assert [uses[kind].commands for kind in kinds] == [4, 4, 4]
+    ((repeated, _),) = [use.repeated["{_id: ?}"] for use in uses.values() if use.repeated is not None]
+    assert repeated == 12
 
 
 def test_what_follows_the_answer_is_background_work_until_the_end() -> None:
