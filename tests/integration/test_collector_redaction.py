@@ -168,7 +168,12 @@ STATEMENTS = {
     ),
     '{find: "users", filter: {name: "canary: \\"canary\\"", n: Long(4242)}}': "{find: ?, filter: {name: ?, n: ?}}",
     "{'find': 'users', 'filter': {'name': 'canary: it\\'s'}}": "{'find': ?, 'filter': {'name': ?}}",
-    'db.users.find({name: /canary/i, broken: "canary': '?{name: ?, broken: "?',
+    'db.users.find({name: /canary/i, broken: "canary, canary: x': "?{name: ?, broken: ?",
+    # Other languages have no keys, but colons.
+    "SELECT 'canary: x' FROM users WHERE n = 4242::int -- canary": "? ? ? ? ? ? ? ?:: ? ?",
+    "HSET canary:profile name canary": "? ?: ? ?",
+    "name:canary AND note: canary": "?: ? ?: ?",
+    "{name: `canary x`, b: /a canary:x/}": "{name: ? ?, b: ? ?:}",
 }
 
 
@@ -179,6 +184,26 @@ def test_statements_lose_every_value_and_keep_their_shape(collector: Collector, 
     message = arrived(sink, before, 1)[0]
     spans = message.resource_spans[0].scope_spans[0].spans
     assert [otlp.read(span.attributes)[key] for span in spans] == list(STATEMENTS.values())
+
+
+def test_statements_and_urls_lose_their_values_wherever_they_are_attributes(
+    collector: Collector, sink: HttpSink
+) -> None:
+    before = len(sink.requests)
+    urls = {"url.full": "https://x/?n=canary", "http.url": "https://x/?n=canary", "http.target": "/?n=canary"}
+    content: dict[str, Any] = {
+        "url.query": "n=canary",
+        **urls,
+        **dict.fromkeys(("db.query.text", "db.statement"), "{n: canary}"),
+    }
+    event = Span.Event(name="asked", attributes=otlp.attributes(content))
+    collector.send("traces", otlp.traces(otlp.span("a", content, events=[event])))
+    collector.send("logs", otlp.logs("asked", **content))
+    points = [otlp.counter("c", 1, time.time_ns(), **content), otlp.histogram("h", [1], time.time_ns(), **content)]
+    collector.send("metrics", otlp.metrics(*points))
+    text = "".join(str(message) for message in arrived(sink, before, 3))
+    assert "canary" not in text
+    assert text.count("{n: ?}") == 2 * text.count("n=****") == 10
 
 
 def test_urls_lose_the_values_of_their_parameters(collector: Collector, sink: HttpSink) -> None:
