@@ -42,6 +42,7 @@ from otel_monitoring.telemetry.exception_signal import ExceptionSignal
 from otel_monitoring.telemetry.export_state import ExportState, export_summary
 from otel_monitoring.telemetry.log_filter import QuietExports
 from otel_monitoring.telemetry.meter_providers import GuardedMeterProvider
+from otel_monitoring.telemetry.propagation import keep_context
 from otel_monitoring.telemetry.resource import detected
 from otel_monitoring.telemetry.schema import joined
 from otel_monitoring.telemetry.self_metrics import SelfMetrics
@@ -135,6 +136,7 @@ class Telemetry:
         self._joined: set[Signal] = set()
         self.resource = self._make_resource()
         self._from_file = self._read_file()
+        keep_context()
         self._make_providers(join=not settings.sdk_disabled)
         self._states = self._make_states()
         self._measure_itself()

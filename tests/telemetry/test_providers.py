@@ -15,7 +15,9 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from opentelemetry import _logs, trace
+from opentelemetry import _logs, propagate, trace
+from opentelemetry.context import Context
+from opentelemetry.propagators.composite import CompositePropagator
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 from opentelemetry.sdk.trace import TracerProvider as SdkTracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -421,6 +423,25 @@ def test_logging_that_is_configured_anew_reaches_other_exporters_again(exporters
     finally:
         telemetry.stop(0.1)
         root.handlers[:] = kept
+
+
+def test_where_nothing_is_propagated_a_request_has_a_context_all_the_same() -> None:
+    """So it is with `OTEL_PROPAGATORS=none`: contrib attaches the None that OpenTelemetry's composite returns."""
+    before = propagate.get_global_textmap()
+    carrier: dict[str, str] = {}
+    try:
+        propagate.set_global_textmap(CompositePropagator([]))
+        make()
+        assert propagate.extract({"traceparent": f"00-{'1' * 32}-{'2' * 16}-01"}) == Context()
+        assert propagate.extract({}, Context({"kept": 1})) == {"kept": 1}
+        propagate.inject(carrier, trace.set_span_in_context(trace.NonRecordingSpan(trace.SpanContext(1, 2, False))))
+        theirs = CompositePropagator([before])
+        propagate.set_global_textmap(theirs)
+        make()
+        assert propagate.get_global_textmap() is theirs
+    finally:
+        propagate.set_global_textmap(before)
+    assert not carrier
 
 
 def test_what_nobody_else_handles_still_reaches_stderr(capsys: pytest.CaptureFixture[str]) -> None:
