@@ -138,6 +138,7 @@ class ServiceHistory:
         self._unsent: list[Snapshot] = []
         self._outgoing: Delta | None = None
         self._error_sent: ErrorSeen | None = None
+        self._error_seen: ErrorSeen | None = None
         self.errors: Mapping[ErrorKey, ErrorGroup] = {}
         self.metrics: frozenset[str] = frozenset()
         self._unsent_errors: Mapping[ErrorKey, ErrorGroup] = {}
@@ -206,7 +207,7 @@ class ServiceHistory:
             self._unsent += self._take_noted() if publish else []
             if len(self._unsent) > _UNSENT:
                 self._unsent = [joined(self._unsent)]
-            self._see(last_error)
+            self._see_own(last_error)
             self._learn(self.own_metrics())
             errors = self.take_errors() if publish else ()
             self._unsent_errors = merged_groups(self._unsent_errors, errors)
@@ -407,9 +408,19 @@ class ServiceHistory:
         moment = self._own if self._shared is None else self._shared.moment
         return [one for one in moment.entries() if one.rows or one.sums]
 
+    def _see_own(self, error: ErrorSeen | None) -> None:
+        known, self.last_error = self.last_error, None
+        self._see(known)  # the clock may have been set back since
+        if error != self._error_seen:
+            self._error_seen = error
+            self._see(error)
+
     def _see(self, error: ErrorSeen | None) -> None:
-        if error is not None and (self.last_error is None or error.time > self.last_error.time):
-            self.last_error = error
+        if error is not None:
+            # An error of the future, from a process whose clock was ahead, would hide all until then.
+            error = error._replace(time=min(error.time, self._wall_clock()))
+            if self.last_error is None or error.time > self.last_error.time:
+                self.last_error = error
 
     def _learn(self, names: Iterable[str]) -> None:
         if not self.metrics.issuperset(names):

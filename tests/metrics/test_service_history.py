@@ -394,6 +394,18 @@ def test_the_last_error_is_the_newest_of_all_processes(clock: ManualClock, strea
     assert [writer for writer, _ in stream._deltas] == [one.service._writer, other.service._writer], "each once"
 
 
+def test_an_error_of_a_process_whose_clock_was_ahead_hides_no_later_one(clock: ManualClock, stream: Failing) -> None:
+    one, other = Process(clock, stream), Process(clock, stream)
+    one.answer(ErrorSeen("from the future", clock() + 420.0))
+    other.answer()
+    assert one.service.last_error == other.service.last_error == ErrorSeen("from the future", clock())
+    clock.advance(1.0)
+    one.answer(ErrorSeen("later", clock()))
+    other.answer()
+    Process(clock, stream).answer()
+    assert one.service.last_error == other.service.last_error == ErrorSeen("later", clock())
+
+
 def test_what_is_the_applications_own_is_known_of_processes_that_have_ended(
     clock: ManualClock, stream: Failing
 ) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from otel_monitoring.alerts.model import AlertType, ChannelResult, DeliveryState
 from otel_monitoring.alerts.mute import Mute
+from otel_monitoring.alerts.schedule import Once
 from otel_monitoring.alerts.selection import Selection
 from otel_monitoring.alerts.store import MemoryStore, Store
 from otel_monitoring.alerts.store.fallback import RETRY_SECONDS, FallbackStore, store_probe
@@ -260,6 +261,23 @@ def test_a_worker_that_starts_during_an_outage_goes_by_the_databases_clock(hosts
     assert second.mutes.all(NOW) == hosts.database.mutes.all(NOW) == [mute, another]
     assert second.clock_offset == -ahead
     assert second.conditions.saved() == hosts.database.conditions.saved() == {}
+
+
+@pytest.mark.parametrize("offset", [-420.0, 240.0])
+def test_what_a_host_does_before_it_knows_the_databases_clock_is_merged_by_that(hosts: Hosts, offset: float) -> None:
+    """A mute was over for the others when it came to them, or held for minutes longer."""
+    hosts.away()
+    hosts.now -= offset  # of this host
+    store = hosts.clocked("one", offset)
+    store.mutes.add(Mute(Selection.of(AlertType.CUSTOM), hosts.now + 60))
+    window = Mute(Selection(), NOW + 9000, schedule=Once(NOW + 8000, NOW + 9000))
+    store.mutes.add(window)
+    store.notes.note("key", hosts.now)
+    hosts.back()
+    assert store.mutes.all(NOW) == hosts.database.mutes.all(NOW)
+    assert hosts.database.mutes.all(NOW) == [Mute(Selection.of(AlertType.CUSTOM), NOW + 60), window]
+    assert store.notes.noted_at("key") == hosts.database.notes.noted_at("key") == NOW
+    assert store.clock_offset == offset
 
 
 def test_the_clock_that_counted_last_is_the_one_that_is_remembered(hosts: Hosts) -> None:

@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple, TypeVar
 
 from otel_monitoring.alerts.model import AlertEvent, DeliveryState
@@ -39,6 +40,7 @@ class Outage(NamedTuple):
         history_cleared: Whether the history was cleared meanwhile.
         notes_cleared: Whether the notes were cleared meanwhile.
         number: That of the state which was known when the outage began; another process may know a newer one.
+        clock_offset: The clock offset by which times in the store are, if nobody could ask for it; None: the true one.
     """
 
     key: str
@@ -51,6 +53,7 @@ class Outage(NamedTuple):
     history_cleared: bool = False
     notes_cleared: bool = False
     number: int = 0
+    clock_offset: float | None = None
 
     @staticmethod
     def of(store: Store, key: str) -> "Outage | None":
@@ -106,12 +109,12 @@ def note_settled(store: Store, key: str, ids: Collection[int]) -> None:
         record._replace(settled=settled[-_SETTLED_LIMIT:]).save(store)
 
 
-def begin(store: Store, key: str, known: MemoryState, read: Mapping[str, int], now: float) -> None:
+def begin(store: Store, record: Outage, known: MemoryState, read: Mapping[str, int], now: float) -> None:
     """Fill `store`, inside a transaction, with what is known of the one that is away.
 
     Args:
         store: The store.
-        key: The key of the record of the outage.
+        record: The record of the outage, without what is known.
         known: What is known of the other store.
         read: By process, the number of its last delta of measurements that this process had read there. What another
             process added to `store` in an outage before, and has merged since, is kept if it was not read.
@@ -134,7 +137,7 @@ def begin(store: Store, key: str, known: MemoryState, read: Mapping[str, int], n
     unread = [delta for delta in store.measurements.read(read)[0] if delta.writer in read]
     store.measurements.clear()
     store.measurements.add(*unread)
-    _began_with(Outage(key), known).save(store)
+    _began_with(record, known).save(store)
 
 
 def _began_with(record: Outage, known: MemoryState) -> Outage:
@@ -262,21 +265,32 @@ class Meanwhile(NamedTuple):
     now: float
 
     @staticmethod
-    def read(store: Store, key: str, now: float) -> "Meanwhile | None":
+    def read(store: Store, key: str, clock: float, clock_offset: float) -> "Meanwhile | None":
         """Read `store`, inside a transaction; None: nothing happened there.
 
         Events may wait there without an outage: before the setting of the store was changed, it was the only one.
+
+        Args:
+            store: The store.
+            key: The key of the record of the outage.
+            clock: This host's time, in Unix seconds.
+            clock_offset: How far the clock of the store that has returned is ahead of it, in seconds.
         """
-        record = Outage.of(store, key)
+        record, now = Outage.of(store, key), clock + clock_offset
         waiting = {row.id: row for row in _waiting(store)}
         if record is None:
             return Meanwhile(Outage(key), MemoryState(outbox=waiting), {}, {}, now) if waiting else None
-        state = MemoryState(mutes=store.mutes.all(now), incidents=store.incidents.saved())
+        late = clock_offset - record.clock_offset if record.clock_offset is not None else 0.0
+        mutes = [
+            mute if mute.schedule else replace(mute, until=mute.until + late) for mute in store.mutes.all(now - late)
+        ]
+        state = MemoryState(mutes=mutes, incidents=store.incidents.saved())
         state.acknowledgements = store.acknowledgements.saved()
         state.conditions = {name: text for name, text in store.conditions.saved().items() if not name.startswith(key)}
         state.history.extend(reversed(store.history.events(limit=HISTORY_LIMIT)))
         state.outbox = waiting
-        return Meanwhile(record, state, store.notes.all(), _reports(store), now)
+        notes = {noted: at + late for noted, at in store.notes.all().items()}
+        return Meanwhile(record, state, notes, _reports(store), now)
 
 
 def merge(store: Store, meanwhile: Meanwhile) -> None:

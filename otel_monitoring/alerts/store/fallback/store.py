@@ -260,7 +260,8 @@ class FallbackStore:
         def in_transaction(store: Store) -> T:
             if Outage.of(store, self.record) is None:
                 if self._to_take_over is not None:
-                    begin(store, self.record, self._known, self.measurements.known, self._now)
+                    record = Outage(self.record, clock_offset=self._remembered_offset)
+                    begin(store, record, self._known, self.measurements.known, self._now)
                 elif anew:
                     begin_again(store, self.record, self._known, self._now)
                 else:
@@ -360,7 +361,7 @@ class FallbackStore:
         self.primary.run(lambda _: None)
 
     def _merge(self, store: Store) -> None:
-        meanwhile = Meanwhile.read(store, self.record, self._now)
+        meanwhile = Meanwhile.read(store, self.record, self._clock(), self.primary.clock_offset)
         if meanwhile is not None:
             try:
                 self.primary.run(lambda primary: merge(primary, meanwhile))
@@ -382,7 +383,7 @@ class FallbackStore:
     def _log_losses(self) -> None:
         if not isinstance(self.secondary, MemoryStore):
             return  # the file keeps them until the next start
-        meanwhile = Meanwhile.read(self.secondary, self.record, self._now)
+        meanwhile = Meanwhile.read(self.secondary, self.record, self._clock(), self.primary.clock_offset)
         if meanwhile is None:
             return
         known = {event.identity for event in self._known.history}
