@@ -15,7 +15,7 @@ from otel_monitoring.instrumentation.mongodb.pymongo_seam import Client
 
 _METHOD: Final = "_send_cluster_time"
 _WITH_COMMENT: Final = frozenset(
-    ("aggregate", "count", "delete", "distinct", "find", "findAndModify", "insert", "update")
+    ("aggregate", "bulkWrite", "count", "delete", "distinct", "find", "findAndModify", "insert", "update")
 )
 _EVERY_COMMAND: Final = 9
 """The wire version of MongoDB 4.4, the first that takes a comment with every command."""
