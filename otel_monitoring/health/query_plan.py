@@ -87,7 +87,8 @@ class Explainer:
 def explained_find(asked: Asked) -> dict[str, Any] | None:
     """The `find` by which the server would look for the documents of a command; None: there is none.
 
-    Of a pipeline it is the beginning. Nothing that writes is ever explained.
+    Of a pipeline it is the beginning. Nothing that writes is ever explained. Without a filter, a count is answered from
+    the collection's metadata, and a find with a limit reads the first documents: neither reads the whole collection.
     """
     (_, operation, collection, _), source = asked.key, asked.source
     if not collection:
@@ -107,6 +108,8 @@ def explained_find(asked: Asked) -> dict[str, Any] | None:
         find["filter"] = filter_of(source)
         if source.get("sort"):
             find["sort"] = source["sort"]
+        elif not find["filter"] and (operation == "count" or source.get("limit")):
+            return None
     find.update({name: source[name] for name in CHOOSING if source.get(name)})
     return find
 

@@ -72,6 +72,10 @@ def asked(operation: str, source: Mapping[str, Any], address: tuple[str, int | N
         ("count", {"query": {"a": 1}}, {"filter": {"a": 1}}),
         ("update", {"filter": {"a": 1}}, {"filter": {"a": 1}}),
         ("findAndModify", {"filter": None, "sort": None}, {"filter": {}}),
+        ("count", {"query": {}}, None),
+        ("find", {"filter": {}, "limit": 1, "singleBatch": True}, None),
+        ("find", {"filter": {}, "limit": 20, "sort": {"a": 1}}, {"filter": {}, "sort": {"a": 1}}),
+        ("find", {"filter": {}}, {"filter": {}}),
         (
             "aggregate",
             {"pipeline": [{"$match": {"a": 1}}, {"$sort": {"b": 1}}, {"$out": "copy"}], "hint": "a_1"},
