@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 from otel_monitoring.alerts.evaluation.lifecycle import AlertState, Phase
 from otel_monitoring.alerts.model import AlertEvent, AlertSeverity, AlertType, Outcome, Status, duration
 from otel_monitoring.alerts.rules.rule import Rule
-from otel_monitoring.alerts.store.texts import Texts
+from otel_monitoring.alerts.store.texts import BESIDE, Texts
 from otel_monitoring.guard import fail_open
 from otel_monitoring.redact import redact
 from otel_monitoring.value import Value
@@ -217,10 +217,19 @@ def state_key(rule: str, labels: Mapping[str, str]) -> str:
 
 def saved_incidents(incidents: Texts) -> list[Incident]:
     """The saved incidents, without those that cannot be read."""
-    found = []
-    for text in incidents.saved().values():
+    return list(_decoded({key: text for key, text in incidents.saved().items() if BESIDE not in key}).values())
+
+
+def incidents_beside(incidents: Texts) -> dict[str, Incident]:
+    """The incidents of hosts that were apart, beside the saved ones of the same alerts, by the keys of their texts."""
+    return _decoded({key: text for key, text in incidents.saved().items() if BESIDE in key})
+
+
+def _decoded(texts: Mapping[str, str]) -> dict[str, Incident]:
+    found = {}
+    for key, text in texts.items():
         with fail_open("reading a saved alert state"):
-            found.append(Incident.decode(text))
+            found[key] = Incident.decode(text)
     return found
 
 

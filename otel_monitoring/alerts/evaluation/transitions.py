@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from otel_monitoring.alerts.evaluation.acknowledgement import acknowledged, forget
 from otel_monitoring.alerts.evaluation.evaluate import RuleResult
-from otel_monitoring.alerts.evaluation.incident import Incident
+from otel_monitoring.alerts.evaluation.incident import Incident, incidents_beside
 from otel_monitoring.alerts.evaluation.lifecycle import AlertState, Phase, advance, sees_breach
 from otel_monitoring.alerts.evaluation.notification_policy import (
     NotificationPolicy,
@@ -101,6 +101,8 @@ class Transitions:
                 saved[incident.key] = None
         names = {rule.name for rule in rules}
         saved.update((key, self._orphan(incident)) for key, incident in known.items() if incident.rule not in names)
+        beside = self._advance_beside(transitions, known, rules)
+        saved.update((key, None) for key, fires in beside.items() if not fires)
         if saved:
             self._store.incidents.save(saved)
         firing = {*self._firing_elsewhere, *(one.after.id for one in transitions if one.after.firing)}
@@ -142,6 +144,21 @@ class Transitions:
         logger.info("the alert of %s resolved: %s", incident.rule, why)
         self._resolve(None, incident.resolved(self._now).without_rule(why), {})
         return None
+
+    def _advance_beside(
+        self, transitions: Iterable["_Transition"], known: Mapping[str, Incident], rules: Iterable[Rule]
+    ) -> dict[str, bool]:
+        """Resolve the incidents of hosts that were apart with the alerts that they are of; whether each still fires."""
+        present = {one.after.key: one.after for one in transitions if one.after.firing}
+        by_name = {rule.name: rule for rule in rules}
+        fires = {}
+        for key, incident in incidents_beside(self._store.incidents).items():
+            of_alert = known.get(incident.key), present.get(incident.key)
+            is_told = incident.firing and incident.id not in {one.id for one in of_alert if one is not None}
+            fires[key] = is_told and incident.key in present
+            if is_told and not fires[key]:
+                self._resolve(by_name.get(incident.rule), incident.resolved(self._now), {})
+        return fires
 
     def _inhibited_types(self, transitions: Iterable["_Transition"], rules: Collection[Rule]) -> frozenset[AlertType]:
         firing: set[str] = set()

@@ -1,7 +1,10 @@
 """`Texts`: opaque texts by key, such as the states of the alerts of rules, and who has acknowledged which alert."""
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Final, Protocol
+
+BESIDE: Final = "\x00"
+"""In a key: what follows tells a further text of what precedes apart, of a host that was apart from the others."""
 
 
 class Texts(Protocol):

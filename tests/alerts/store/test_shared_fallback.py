@@ -21,7 +21,9 @@ from otel_monitoring.alerts.store.leases import LEADER
 from otel_monitoring.alerts.store.memory.state import MemoryState
 from otel_monitoring.alerts.store.sqlite import SqliteStore, schema
 from otel_monitoring.alerts.store.sqlite.connection import SqliteConnection
+from otel_monitoring.alerts.store.texts import BESIDE
 from otel_monitoring.errors import StoreError
+from tests.alerts.evaluation.test_transitions import DOWN, ERRORS, Watcher
 from tests.alerts.store.test_fallback import event
 from tests.alerts.store.test_measurements import Process
 from tests.alerts.store.test_store import NOW, become, messages, raise_alert, waiting
@@ -369,8 +371,47 @@ def test_an_unmute_holds_and_so_does_what_others_did_meanwhile(hosts: Hosts) -> 
     hosts.back()
     hosts.database.incidents.save({"theirs": None, "both": "theirs", "new": "1"})
     hosts.database.mutes.add(Mute(Selection.of(AlertType.HIGH_CPU), NOW + 900))
-    assert one.incidents.saved() == {"both": "theirs", "new": "1"}
+    saved = dict(one.incidents.saved())
+    assert (saved.pop("both"), saved.pop("new")) == ("theirs", "1")
+    assert [(key.partition(BESIDE)[0], text) for key, text in saved.items()] == [("both", "ours")]
     assert one.mutes.all(NOW) == [Mute(Selection.of(AlertType.HIGH_CPU), NOW + 900)], "the later end"
+
+
+def test_what_each_host_has_told_while_the_database_was_away_each_ends_once(hosts: Hosts) -> None:
+    """Where the alert of one host became that of both, nobody was told that the other one was over."""
+    one, two = (Watcher(DOWN, store=hosts.worker(name)) for name in ("one", "two"))
+    for host in (one, two):
+        assert host.see(up=1) == []
+    hosts.away()
+    one.see(up=0)
+    two.see(15, up=0)
+    hosts.back()
+    two.now = one.now = two.now + RETRY_SECONDS
+    assert len({event.incident for event in (*one.sent, *two.sent)}) == 2
+    assert one.see(up=0) == []
+    assert len(one.firing) == 1
+    assert two.see(20, up=1) == [("database_down resolved", "notified")] * 2
+    told = [(event.incident, event.status.value) for event in two.sent]
+    assert len(told) == len(set(told)) == 4, told
+    assert two.see(up=1) == []
+    assert not [key for key in two.store.incidents.saved() if BESIDE in key]
+
+
+def test_an_incident_that_both_hosts_knew_ends_once(hosts: Hosts) -> None:
+    one, two = (Watcher(ERRORS, store=hosts.worker(name)) for name in ("one", "two"))
+    one.see(errors=10)
+    two.now = one.now
+    assert two.see(errors=10) == []
+    hosts.away()
+    one.see(errors=20)
+    two.see(errors=30)
+    hosts.back()
+    one.store.incidents.saved()
+    two.now += RETRY_SECONDS
+    assert two.see(errors=1) == [("high_error_rate resolved", "notified")]
+    assert [status for _, status in two.told] == ["firing", "resolved"]
+    assert two.see(errors=1) == []
+    assert not [key for key in two.store.incidents.saved() if BESIDE in key]
 
 
 def test_clearing_the_history_meanwhile_clears_it(hosts: Hosts) -> None:

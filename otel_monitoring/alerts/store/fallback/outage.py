@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple, TypeVar
+from zlib import crc32
 
 from otel_monitoring.alerts.model import AlertEvent, DeliveryState
 from otel_monitoring.alerts.mute import Mute
@@ -13,6 +14,7 @@ from otel_monitoring.alerts.store.memory.state import MemoryState
 from otel_monitoring.alerts.store.outbox import OUTBOX_LIMIT, Queued
 from otel_monitoring.alerts.store.protocol import Store
 from otel_monitoring.alerts.store.serialization import decoded_mute, encoded_mute
+from otel_monitoring.alerts.store.texts import BESIDE
 from otel_monitoring.metrics.stream import Delta
 
 T = TypeVar("T")
@@ -299,7 +301,7 @@ def merge(store: Store, meanwhile: Meanwhile) -> None:
     The history gets what it has not, by the events' identity; the outbox what waits, without what was delivered on the
     other side. A worker's report from before the outage gives way to its last one. Of everything else the side counts
     that has changed it since the outage began; if both have, what is there stays, but of a mute the later end, and of a
-    note the later time.
+    note the later time. The state of an alert stays beside that: each side may have told an incident of its own.
 
     Args:
         store: The store that has returned.
@@ -318,6 +320,7 @@ def merge(store: Store, meanwhile: Meanwhile) -> None:
         store.notes.clear()
     for worker, report in meanwhile.reports.items():
         store.reports.publish(worker, report, meanwhile.now)
+    store.incidents.save(_beside(record.incidents, ours.incidents, store.incidents.saved()))
     _merge_values(store, record, ours, meanwhile.notes, meanwhile.now)
 
 
@@ -384,6 +387,15 @@ def _changed(before: Mapping[str, T], after: Mapping[str, T], here: Mapping[str,
     for key in before.keys() | after.keys():
         if after.get(key) != before.get(key) and here.get(key) == before.get(key):
             yield key, after.get(key)
+
+
+def _beside(before: Mapping[str, str], after: Mapping[str, str], here: Mapping[str, str]) -> dict[str, str]:
+    """What both sides have changed in ways of their own, by further keys: what each has told is over for each."""
+    return {
+        f"{key}{BESIDE}{crc32(text.encode()):08x}": text
+        for key, text in after.items()
+        if BESIDE not in key and here.get(key, text) != text and before.get(key) not in (text, here[key])
+    }
 
 
 def _reports(store: Store) -> dict[str, bytes]:
