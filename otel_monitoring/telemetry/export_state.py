@@ -21,7 +21,8 @@ _SILENT_SECONDS = 900.0
 REASON_LIMIT = 300
 """Maximum length of `last_error`, in characters."""
 export_in_progress = threading.local()
-"""For the calling thread: the `state` of the signal that it exports, and whether a failure was `explained`."""
+"""For the calling thread: the `state` of the signal that it exports, whether a failure was `explained`, and how many
+items the server has `rejected`."""
 
 
 class ExportState:
@@ -65,6 +66,7 @@ class ExportState:
     def exporting(self) -> Iterator[None]:
         """Inside the `with` block, an export of this signal is in progress in the calling thread."""
         export_in_progress.state, export_in_progress.explained = self, False
+        export_in_progress.rejected = 0
         try:
             yield
         finally:
@@ -83,9 +85,14 @@ class ExportState:
             logger.warning("OTLP export of %s: %s; it is not exported", self.signal, self._last_error)
 
     def succeeded(self, items: int) -> None:
-        """Count `items` (spans, log records or data points) that the endpoint accepted."""
+        """Count the export of `items` (spans, log records or data points), of which the endpoint may reject some."""
+        rejected, export_in_progress.rejected = min(items, getattr(export_in_progress, "rejected", 0)), 0
+        if rejected == items > 0:
+            self.failed(items)
+            return
         with self._lock:
-            self._exported += items
+            self._lose(rejected)
+            self._exported += items - rejected
             self._success_at = self._clock()
             self._last_success = rfc3339(time.time())
 

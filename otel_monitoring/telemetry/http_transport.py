@@ -18,7 +18,9 @@ from urllib.parse import SplitResult, quote, urlsplit
 
 from otel_monitoring.compression import compressed
 from otel_monitoring.config.otlp import Compression
+from otel_monitoring.telemetry.partial_success import note_rejected
 
+_OK: Final = 200
 _LARGEST_ANSWER: Final = 1 << 20
 """Bytes of an answer, its headers included; those of a Collector have some hundreds."""
 _LARGEST_BODY: Final = 1 << 16
@@ -96,6 +98,8 @@ class HttpTransport:
             response = connection.getresponse()
             body = self._body(response)
             check_status(response.status, response.reason)
+            if response.status == _OK and body and "protobuf" in response.headers.get("Content-Type", ""):
+                note_rejected(body)
             return Result(response.status, response.reason, None, body, response.headers)
         except Exception as error:  # noqa: BLE001 - the SDK decides what it means
             self.close()
