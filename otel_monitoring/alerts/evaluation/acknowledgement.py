@@ -6,7 +6,7 @@ from dataclasses import asdict, replace
 
 from otel_monitoring.alerts.evaluation.application_alert import note_acknowledged
 from otel_monitoring.alerts.evaluation.escalation import WAITING, notified_later
-from otel_monitoring.alerts.evaluation.incident import Incident, saved_incidents
+from otel_monitoring.alerts.evaluation.incident import Incident, incidents_beside, saved_incidents
 from otel_monitoring.alerts.evaluation.notification_policy import NotificationPolicy
 from otel_monitoring.alerts.model import Acknowledgement, AlertEvent, Outcome, Status
 from otel_monitoring.alerts.rules.rule import Rule
@@ -50,6 +50,7 @@ def acknowledge(
     Returns:
         What was told; None: no alert of this incident fires.
     """
+    incident = _present(store, incident)
     found = _of_rule((*saved_incidents(store.incidents), *elsewhere), incident, rules, by.at) or _of_application(
         store, incident, by.at
     )
@@ -71,6 +72,7 @@ def acknowledge(
 
 def take_back(store: Store, incident: str) -> bool:
     """Take an acknowledgement back; returns whether there was one. The alert is repeated again."""
+    incident = _present(store, incident)
     if incident not in store.acknowledgements.saved():
         return False
     store.acknowledgements.save({incident: None})
@@ -92,6 +94,13 @@ def forget(texts: Texts, known: Mapping[str, Acknowledgement], firing: Collectio
     old = [one for one, by in known.items() if one not in firing and now - by.at > NOTES_SECONDS]
     if old:
         texts.save(dict.fromkeys(old))
+
+
+def _present(store: Store, incident: str) -> str:
+    """The incident with which an alert goes on, where a host that was apart from the others has told another one."""
+    apart = {one.id: one.key for one in incidents_beside(store.incidents).values()}
+    present = {one.key: one.id for one in saved_incidents(store.incidents)} if incident in apart else {}
+    return present.get(apart.get(incident, ""), incident)
 
 
 def _of_rule(

@@ -16,6 +16,7 @@ from otel_monitoring.alerts.overview import firing
 from otel_monitoring.alerts.schedule import Once
 from otel_monitoring.alerts.selection import Selection
 from otel_monitoring.alerts.store import MemoryStore
+from otel_monitoring.alerts.store.texts import BESIDE
 from otel_monitoring.testing import ManualClock, MemoryChannel
 from tests.alerts.evaluation.test_transitions import DOWN, HOT, Watcher
 
@@ -47,6 +48,21 @@ def test_an_acknowledged_alert_is_not_repeated_and_its_channels_are_told_who_and
     assert sum(watcher.store.history.counts().values()) == 1, "it is one alert"
     watcher.see(86_401, up=1)
     assert watcher.store.acknowledgements.saved() == {}, "nothing is kept of what is over for long"
+
+
+def test_who_answers_to_what_a_host_told_that_was_apart_acknowledges_the_alert() -> None:
+    watcher, apart = Watcher(DOWN), Watcher(DOWN)
+    watcher.see(up=0)
+    apart.see(20, up=0)
+    [(key, told)] = apart.store.incidents.saved().items()
+    watcher.store.incidents.save({f"{key}{BESIDE}1": told})
+    by, rules = Acknowledgement(watcher.now, "ana"), {DOWN.name: DOWN}
+    event = watcher.store.run(lambda store: acknowledge(store, apart.sent[0].incident, by, rules, watcher.policy))
+    assert event is not None
+    assert event.incident == watcher.sent[0].incident
+    assert watcher.see(watcher.policy.repeat_interval, up=0) == []
+    assert watcher.store.run(lambda store: take_back(store, apart.sent[0].incident))
+    assert watcher.store.acknowledgements.saved() == {}
 
 
 def test_the_next_incident_is_told_and_repeated_again() -> None:
