@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import Any, Final, NamedTuple
 
 from otel_monitoring.config.hints import did_you_mean
@@ -150,6 +149,8 @@ def _as_the_package_reads(path: str) -> Iterator[str]:
     if "${env:" not in text:
         yield path
         return
+    from tempfile import NamedTemporaryFile
+
     with NamedTemporaryFile("w", encoding="utf-8", suffix=given.suffix) as readable:
         readable.write(_REFERENCE.sub(lambda found: f"${{{found[1]}" if found[1] else found[0], text))
         readable.flush()
