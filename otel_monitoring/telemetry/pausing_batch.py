@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
-_AT_ONCE = 16
+_AT_ONCE = 8
 _PAUSE_SECONDS = 0.0001
 
 T = TypeVar("T")

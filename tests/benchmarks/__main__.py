@@ -62,7 +62,7 @@ class Run:
     @property
     def effort(self) -> Effort:
         """How many requests to make."""
-        return Effort(self.rounds(60, 15), self.pick(160, 60), self.pick(1000, 200))
+        return Effort(self.rounds(60, 10), self.pick(160, 60), self.pick(1000, 200))
 
 
 SECTIONS: dict[str, Callable[[Run], None]] = {
@@ -73,7 +73,7 @@ SECTIONS: dict[str, Callable[[Run], None]] = {
     "traced": lambda run: traced.run(run.report, rounds=run.rounds(80, 16)),
     "start": lambda run: start.run(run.report, run.sink, rounds=run.rounds(10, 2), lean=run.quick),
     "idle": lambda run: start.idle(run.report, run.sink, seconds=run.pick(60, 5), ticks=run.pick(60_480, 300)),
-    "memory": lambda run: memory.run(run.report, requests=run.pick(100_000, 4_000), million=run.pick(1_000_000, 0)),
+    "memory": lambda run: memory.run(run.report, requests=run.pick(100_000, 1_500), million=run.pick(1_000_000, 0)),
     "answers": lambda run: answers.run(run.report, run.sink, rounds=run.rounds(20, 5), lean=run.quick),
     "alerts": lambda run: alerts.run(run.report, rounds=run.rounds(100, 20)),
     "quantiles": lambda run: quantile_error.run(run.report, samples=run.pick(200_000, 20_000)),
@@ -81,7 +81,7 @@ SECTIONS: dict[str, Callable[[Run], None]] = {
     "past": lambda run: slices.run(run.report, rounds=run.rounds(10, 1)),
     "service": lambda run: service.run(run.report, rounds=run.rounds(12, 4)),
     "page": lambda run: page.run(run.report, run.sink, rounds=run.rounds(6, 2), seconds=run.pick(20, 6)),
-    "load": lambda run: load.run(run.report, run.sink, rounds=run.rounds(10, 3), seconds=2),
+    "load": lambda run: load.run(run.report, run.sink, rounds=run.rounds(30, 3), seconds=1.5),
     "evidence": lambda run: evidence.run(run.report),
     "collector": lambda run: collector.run(
         run.report, run.sink, run.rounds(5, 2), batches=run.pick(400, 100), lean=run.quick
