@@ -12,7 +12,7 @@ from otel_monitoring.guard import original
 from otel_monitoring.health.database_probe import Explanation, LoopTarget, ThreadTarget
 from otel_monitoring.health.time_limit import NoAnswer
 from otel_monitoring.instrumentation.database_work.recorder import Asked, WorkRecorder
-from otel_monitoring.instrumentation.database_work.shape import CHOOSING, filter_of
+from otel_monitoring.instrumentation.database_work.shape import CHOOSING, filter_of, reads_few
 from otel_monitoring.metrics.database_work import Plan
 from otel_monitoring.redact import redact
 from otel_monitoring.runtime.threads import NotStarted
@@ -87,11 +87,10 @@ class Explainer:
 def explained_find(asked: Asked) -> dict[str, Any] | None:
     """The `find` by which the server would look for the documents of a command; None: there is none.
 
-    Of a pipeline it is the beginning. Nothing that writes is ever explained. Without a filter, a count is answered from
-    the collection's metadata, and a find with a limit reads the first documents: neither reads the whole collection.
+    Of a pipeline it is the beginning. Nothing that writes is ever explained, nor what `reads_few`.
     """
     (_, operation, collection, _), source = asked.key, asked.source
-    if not collection:
+    if not collection or reads_few(operation, source):
         return None
     find: dict[str, Any] = {"find": collection}
     if operation == "aggregate":
@@ -108,8 +107,6 @@ def explained_find(asked: Asked) -> dict[str, Any] | None:
         find["filter"] = filter_of(source)
         if source.get("sort"):
             find["sort"] = source["sort"]
-        elif not find["filter"] and (operation == "count" or source.get("limit")):
-            return None
     find.update({name: source[name] for name in CHOOSING if source.get(name)})
     return find
 

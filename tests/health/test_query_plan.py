@@ -124,13 +124,21 @@ def test_whatever_a_filter_is_its_plan_is_asked_for_once(paths: Any) -> None:
     recorder = WorkRecorder(WorkMetrics(NoOpMeterProvider()), explain=True)
     for operation, field in (("find", "filter"), ("count", "query"), ("aggregate", "pipeline")):
         kind = operation, "shop", "orders", None
-        assert [recorder.wants(kind, {field: paths}) for _ in range(2)] == [True, False]
+        has_plan = bool(paths) or operation != "count"
+        assert [recorder.wants(kind, {field: paths}) for _ in range(2)] == [has_plan, False]
 
 
 def test_the_same_keys_to_look_for_and_to_sort_by_have_a_plan_each() -> None:
     recorder = WorkRecorder(WorkMetrics(NoOpMeterProvider()), explain=True)
     sources = [{"filter": {"a": 1, "b": 1}}, {"filter": {"a": 1}, "sort": {"b": 1}}, {"sort": {"a": 1, "b": 1}}]
     assert all(recorder.wants(("find", "shop", "orders", None), source) for source in sources)
+
+
+def test_what_has_no_plan_hides_none() -> None:
+    recorder = WorkRecorder(WorkMetrics(NoOpMeterProvider()), explain=True)
+    sources: list[dict[str, Any]] = [{"filter": {}, "limit": 5}, {"filter": {}}, {"filter": {}}]
+    asked = [recorder.wants(("find", "shop", "orders", None), source) for source in sources]
+    assert asked == [False, True, False]
 
 
 @pytest.fixture(params=["nx27017", "ferretdb"])

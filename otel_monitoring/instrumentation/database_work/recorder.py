@@ -10,7 +10,7 @@ from opentelemetry.context import Context
 from otel_monitoring.forks import renewed
 from otel_monitoring.guard import fail_open
 from otel_monitoring.instrumentation.database_work.metrics import WorkMetrics
-from otel_monitoring.instrumentation.database_work.shape import filter_of, shape_of
+from otel_monitoring.instrumentation.database_work.shape import filter_of, reads_few, shape_of
 from otel_monitoring.instrumentation.database_work.work import Kind, Use, Work
 from otel_monitoring.metrics.cardinality import BoundedNames
 from otel_monitoring.metrics.database_work import (
@@ -206,7 +206,7 @@ class WorkRecorder:
 
     def wants(self, kind: Kind, source: Mapping[str, Any]) -> bool:
         """Whether no plan of a command with these keys was wanted before."""
-        if kind[0] not in EXPLAINED:
+        if kind[0] not in EXPLAINED or reads_few(kind[0], source):
             return False
         paths = source.get("pipeline") or filter_of(source)
         if isinstance(paths, list):

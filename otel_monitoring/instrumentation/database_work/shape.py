@@ -84,6 +84,20 @@ def shape_of(operation: str, source: Mapping[str, Any]) -> str:
     return _cut(f"{query}, sort {_keys(sort)}" if isinstance(sort, Mapping) and sort else query)
 
 
+def reads_few(operation: str, source: Mapping[str, Any]) -> bool:
+    """Whether a command without a filter reads no whole collection.
+
+    A count is answered from the collection's metadata; a `find` with a limit reads the first documents.
+
+    Args:
+        operation: The command's name.
+        source: The result of `source_of`.
+    """
+    if operation != "count" and not source.get("limit"):
+        return False
+    return not filter_of(source) and not source.get("sort")
+
+
 def filter_of(source: Mapping[str, Any]) -> Any:
     """The filter of a command other than `aggregate`; empty where it has none."""
     found = source.get("filter")
