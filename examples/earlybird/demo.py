@@ -69,7 +69,7 @@ def run(options: DemoOptions) -> None:
             environment |= stack.enter_context(inbox.slack())
         api = stack.enter_context(processes.running(processes.api(options.port, directory, environment)))
         processes.api_ready(api, f"{options.monitoring_url}/health/ready")
-        print(options.introduction(mongodb, directory), flush=True)
+        inbox.say(options.introduction(mongodb, directory))
         try:
             asyncio.run(show_traffic(options, api, database))
         finally:
@@ -89,12 +89,12 @@ async def show_traffic(options: DemoOptions, api: processes.Part, database: Embe
         await supervise(stop, options.seconds, api, database, (sending, showing))
     finally:
         await cancel(showing)
-        print("\nStopping ...", flush=True)
+        inbox.say("\nStopping ...")
         await cancel(sending)
     with suppress(httpx.HTTPError):
         requests, errors = await live.counted(report.requests, COUNTED_SECONDS)
-        print(f"  sent {report.requests} requests, {report.errors} failed", flush=True)
-        print(f"  monitoring counted {requests} requests, {errors} errors", flush=True)
+        inbox.say(f"  sent {report.requests} requests, {report.errors} failed")
+        inbox.say(f"  monitoring counted {requests} requests, {errors} errors")
 
 
 async def supervise(

@@ -54,8 +54,8 @@ def slack() -> Iterator[dict[str, str]]:
 
 
 def say(text: str) -> None:
-    """Print above the live line."""
-    print(f"\r\x1b[K{text}" if sys.stdout.isatty() else text, flush=True)
+    """Print above the live line, in one piece: several threads print."""
+    print(f"\r\x1b[K{text}\n" if sys.stdout.isatty() else f"{text}\n", end="", flush=True)
 
 
 class _Mailbox:

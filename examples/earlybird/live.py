@@ -21,7 +21,6 @@ class LiveLine:
         self._headers = {"Authorization": f"Bearer {admin_token}"}
         self._counts = deque([(time.monotonic(), 0)])
         self._in_place = sys.stdout.isatty()
-        self._end = "" if self._in_place else "\n"
 
     async def run(self) -> None:
         try:
@@ -29,7 +28,8 @@ class LiveLine:
                 while True:
                     await asyncio.sleep(TERMINAL_SECONDS if self._in_place else LOG_SECONDS)
                     line = await self._line(client)
-                    print(f"\r\x1b[K{line}" if self._in_place else line, end=self._end, flush=True)
+                    # In one piece: other threads print, too.
+                    print(f"\r\x1b[K{line}" if self._in_place else f"{line}\n", end="", flush=True)
         finally:
             if self._in_place:
                 print()
