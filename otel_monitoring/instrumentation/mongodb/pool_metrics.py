@@ -220,15 +220,30 @@ class PoolMetrics(ConnectionPoolListener):
             if not pool.limits and pool.count() == (0, 0):
                 self._pools.pop(event.address, None)
 
-    # Every command causes the next three events: a `try` takes the place of `with self._guard`, which takes longer, and
+    def connection_check_out_started(self, event: ConnectionCheckOutStartedEvent) -> None:
+        """A checkout began."""
+        with self._guard:
+            self.check_out_started(event.address)
+
+    def connection_checked_out(self, event: ConnectionCheckedOutEvent) -> None:
+        """A connection was checked out."""
+        with self._guard:
+            self.checked_out(event.address, event.connection_id, event.duration or 0.0)
+
+    def connection_checked_in(self, event: ConnectionCheckedInEvent) -> None:
+        """A connection was checked in."""
+        with self._guard:
+            self.checked_in(event.address, event.connection_id)
+
+    # Every command causes the next three. Where nobody else listens, they take the place of the driver's own methods,
+    # whose parameters they have (`pymongo_seam`). A `try` takes the place of `with self._guard`, which takes longer;
     # what could be methods of the pool stands here, because each function that is called costs as much as its lines.
 
-    def connection_check_out_started(self, event: ConnectionCheckOutStartedEvent) -> None:
+    def check_out_started(self, address: Address) -> None:
         """A checkout began."""
         if not self.enabled:
             return
         try:
-            address = event.address
             pool = self._pools.get(address) or self._pool(address)
             if pool is not None:
                 if len(pool.waiting) >= _MAX_WAITING:
@@ -237,29 +252,27 @@ class PoolMetrics(ConnectionPoolListener):
         except Exception as error:  # noqa: BLE001
             self._guard.caught(error)
 
-    def connection_checked_out(self, event: ConnectionCheckedOutEvent) -> None:
-        """A connection was checked out."""
+    def checked_out(self, address: Address, connection_id: int, duration: float) -> None:
+        """A connection was checked out, after `duration` seconds."""
         if not self.enabled:
             return
         try:
-            address = event.address
             pool = self._pools.get(address) or self._pool(address)
             if pool is not None:
                 pool.waiting.pop(requester(), None)
-                connection = event.connection_id
-                known = pool.connections.get(connection)
+                known = pool.connections.get(connection_id)
                 if known is None or known.open == len(known.since):
-                    known = pool.learned(connection)
+                    known = pool.learned(connection_id)
                 known.since.append(perf_counter())
-                pool.wait_time(event.duration or 0.0)
+                pool.wait_time(duration)
         except Exception as error:  # noqa: BLE001
             self._guard.caught(error)
 
-    def connection_checked_in(self, event: ConnectionCheckedInEvent) -> None:
+    def checked_in(self, address: Address, connection_id: int) -> None:
         """A connection was checked in."""
         try:
-            pool = self._pools.get(event.address)
-            known = pool.connections.get(event.connection_id) if pool is not None else None
+            pool = self._pools.get(address)
+            known = pool.connections.get(connection_id) if pool is not None else None
             if pool is not None and known is not None and known.since:
                 used = perf_counter() - known.since.pop()
                 if self.enabled:

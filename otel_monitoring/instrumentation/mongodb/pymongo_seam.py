@@ -1,18 +1,32 @@
 """The client of a database handle, and the private seam that changes the listeners of an existing client."""
 
 import sys
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from inspect import isfunction, signature
+from types import MethodType
+from typing import Any, Final
 
 from pymongo import AsyncMongoClient, MongoClient
 from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.database import Database
+from pymongo.monitoring import ConnectionPoolListener
 
 from otel_monitoring import seams
+from otel_monitoring.instrumentation.mongodb.pool_metrics import PoolMetrics
 from otel_monitoring.instrumentation.mongodb.server_state import Address
 
 Client = MongoClient[Any] | AsyncMongoClient[Any]
 Listener = object
+
+_DIRECT: Final[dict[str, Callable[..., None]]] = {
+    "publish_connection_check_out_started": PoolMetrics.check_out_started,
+    "publish_connection_checked_out": PoolMetrics.checked_out,
+    "publish_connection_checked_in": PoolMetrics.checked_in,
+}
+"""What publishes the events of pools that each command causes, and what takes the same arguments.
+
+To make an event and to look for who wants it takes three times as long as to record it.
+"""
 
 
 def client_of(handle: object) -> Client | None:
@@ -54,7 +68,8 @@ def change_listeners(client: Client, *, add: Iterable[Listener] = (), remove: It
 
     A PyMongo client has one `_EventListeners`, which its pools and monitors share. A new one is made with the wanted
     listeners, and its state is copied into the existing one in one step, so that no event is lost. A new one also has
-    the globally registered listeners, which are removed.
+    the globally registered listeners, which are removed. Where `PoolMetrics` are the only ones to listen to pools, the
+    driver calls them for each command without making events.
 
     Args:
         client: The client.
@@ -76,7 +91,24 @@ def change_listeners(client: Client, *, add: Iterable[Listener] = (), remove: It
             state[name] = [listener for listener in _distinct(value) if id(listener) in allowed]
     if {id(listener) for value in state.values() if isinstance(value, list) for listener in value} != allowed:
         raise TypeError("PyMongo's event listeners did not take the listeners")
+    state.update(_direct_calls(type(shared), wanted))
+    for name in _DIRECT.keys() - state.keys():
+        vars(shared).pop(name, None)
     vars(shared).update(state)
+
+
+def _direct_calls(publisher: type, listeners: Iterable[Listener]) -> dict[str, Any]:
+    """What takes the place of the driver's own methods; nothing if somebody else listens, or a method has changed."""
+    interested = [one for one in listeners if isinstance(one, ConnectionPoolListener)]
+    if len(interested) != 1 or not isinstance(interested[0], PoolMetrics):
+        return {}
+    if any(_parameters(getattr(publisher, name, None)) != _parameters(own) for name, own in _DIRECT.items()):
+        return {}
+    return {name: MethodType(own, interested[0]) for name, own in _DIRECT.items()}
+
+
+def _parameters(function: object) -> list[str]:
+    return list(signature(function).parameters) if isfunction(function) else []
 
 
 def open_servers(client: Client) -> list[tuple[Address, list[int]]]:

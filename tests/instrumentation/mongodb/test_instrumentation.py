@@ -29,6 +29,7 @@ from pymongo.monitoring import (
     ConnectionCheckOutStartedEvent,
     ConnectionClosedEvent,
     ConnectionCreatedEvent,
+    ConnectionPoolListener,
     PoolClosedEvent,
     PoolCreatedEvent,
 )
@@ -41,6 +42,7 @@ from otel_monitoring.instrumentation.mongodb.command_spans import CommandSpans
 from otel_monitoring.instrumentation.mongodb.commands import Commands
 from otel_monitoring.instrumentation.mongodb.instrumentation import MongoInstrumentation, attach, monitoring_listeners
 from otel_monitoring.instrumentation.mongodb.pool_metrics import PoolMetrics
+from otel_monitoring.instrumentation.mongodb.pymongo_seam import change_listeners
 from otel_monitoring.instrumentation.mongodb.query_text import obfuscated
 from otel_monitoring.instrumentation.mongodb.server_state import ServerState
 from otel_monitoring.metrics.reader import SnapshotReader
@@ -698,6 +700,102 @@ def use(client: MongoClient[Any], times: int = 1) -> None:
 def counts(commands: int) -> dict[str, int]:
     names = c.DB_CLIENT_OPERATION_DURATION, c.DB_CLIENT_CONNECTION_WAIT_TIME, c.DB_CLIENT_CONNECTION_USE_TIME
     return dict.fromkeys(names, commands) if commands else {}
+
+
+# Without events
+
+
+def measuring(client: MongoClient[Any]) -> tuple[SnapshotReader, MongoInstrumentation]:
+    reader = SnapshotReader(0.0)
+    provider = GuardedMeterProvider([reader], shutdown_on_exit=False)
+    return reader, attach(client, tracer_provider=None, meter_provider=provider, direct=reader.direct)
+
+
+def replaced(client: MongoClient[Any]) -> set[str]:
+    """The driver's methods that are replaced for a client."""
+    return {name for name in vars(client.options.pool_options._event_listeners) if name.startswith("publish_")}
+
+
+class OwnPools(ConnectionPoolListener):
+    """A pool listener of the application's own."""
+
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+
+
+for kind in [name for name in vars(ConnectionPoolListener) if not name.startswith("_")]:
+    setattr(OwnPools, kind, lambda self, event: self.heard.append(type(event).__name__))
+OwnPools.__abstractmethods__ = frozenset()  # type: ignore[attr-defined]
+
+CAUSED_BY_A_COMMAND = ["ConnectionCheckOutStartedEvent", "ConnectionCheckedOutEvent", "ConnectionCheckedInEvent"]
+
+
+def test_where_nobody_else_listens_to_pools_a_command_makes_no_event_of_a_pool(
+    client: MongoClient[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader, instrumentation = measuring(client)
+    for event in CAUSED_BY_A_COMMAND:
+        monkeypatch.delattr(pymongo_monitoring, event)
+    use(client, 3)
+    assert measured(reader) == counts(3)
+    instrumentation.detach()
+    assert replaced(client) == set()
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_who_else_listens_to_pools_hears_every_event(first: bool) -> None:
+    own = OwnPools()
+    with offline(event_listeners=[own] if first else []) as client:
+        reader, instrumentation = measuring(client)
+        if not first:
+            change_listeners(client, add=[own])
+        use(client)
+        assert (measured(reader), own.heard) == (counts(1), CAUSED_BY_A_COMMAND)
+        change_listeners(client, remove=[own])
+        use(client)
+        assert (measured(reader), own.heard) == (counts(1), CAUSED_BY_A_COMMAND)
+        change_listeners(client, add=[own])
+        instrumentation.detach()
+        use(client)
+        assert (measured(reader), own.heard) == (counts(0), [*CAUSED_BY_A_COMMAND, *CAUSED_BY_A_COMMAND])
+
+
+def test_two_services_with_readers_of_their_own_both_measure_the_pools(client: MongoClient[Any]) -> None:
+    (one, first), (two, _) = measuring(client), measuring(client)
+    use(client)
+    assert (measured(one), measured(two)) == (counts(1), counts(1))
+    first.detach()
+    use(client)
+    assert (measured(one), measured(two)) == (counts(0), counts(1))
+
+
+@pytest.mark.parametrize("name", ["check_out_started", "checked_out", "checked_in"])
+def test_a_driver_whose_methods_take_something_else_makes_its_events(
+    client: MongoClient[Any], monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """As a later version may."""
+    publisher, method = type(client.options.pool_options._event_listeners), f"publish_connection_{name}"
+    usual = getattr(publisher, method)
+
+    def later(self: Any, address: Any, *values: Any, server: int = 0) -> None:
+        usual(self, address, *values)
+
+    monkeypatch.setattr(publisher, method, later)
+    reader, _ = measuring(client)
+    assert replaced(client) == set()
+    use(client)
+    assert measured(reader) == counts(1)
+
+
+def test_what_fails_without_an_event_stays_there_too(
+    client: MongoClient[Any], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    reader, instrumentation = measuring(client)
+    assert replaced(client)
+    monkeypatch.setattr(instrumentation._pools, "_pools", None)
+    use(client)
+    assert "database pool metrics" in caplog.text
+    assert measured(reader) == {c.DB_CLIENT_OPERATION_DURATION: 1}
 
 
 def test_an_exporter_that_comes_later_misses_nothing_and_the_aggregator_counts_once(client: MongoClient[Any]) -> None:
