@@ -198,6 +198,8 @@ NOT_MISSED = [
         ("renamed", "_create_aggregation", seams.EXEMPLARS),
         ("raises", "_create_aggregation", seams.EXEMPLARS),
         ("renamed", "reservoir_factory", seams.EXEMPLARS),
+        ("renamed", "_reader_storages", seams.READER_STORAGE),
+        ("renamed", "_instrument_view_instrument_matches", seams.READER_STORAGE),
         ("renamed", "_batch_processor", seams.EXPORT_QUEUE),
         ("renamed", "_metrics", seams.EXPORT_QUEUE),
         ("renamed", "_queue", seams.EXPORT_QUEUE),

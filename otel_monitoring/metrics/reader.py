@@ -7,7 +7,7 @@ history keeps, and minimum and maximum belong to their interval.
 
 import inspect
 import threading
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from operator import attrgetter
 from typing import Any
 
@@ -65,6 +65,8 @@ class _Exponential(ExponentialBucketHistogramAggregation):
 
     used = 0
     direct: Container[str] = ()
+    leave_out: Callable[[Any], object]
+    """Gets an instrument that comes directly, with its first series."""
 
     def _create_aggregation(self, *args: Any, **kwargs: Any) -> Any:
         create = super()._create_aggregation
@@ -72,6 +74,7 @@ class _Exponential(ExponentialBucketHistogramAggregation):
             call = inspect.signature(create).bind(*args, **kwargs)
             instrument = call.arguments["instrument"]
             if _comes_directly(instrument.name, instrument.instrumentation_scope.name, self.direct):
+                self.leave_out(instrument)
                 return DropAggregation()._create_aggregation(*args, **kwargs)  # noqa: SLF001
             if seams.EXEMPLARS.holds and call.arguments["reservoir_factory"] is not None:
                 reservoir = _NoExemplars()
@@ -111,10 +114,10 @@ def _comes_directly(name: str, scope: str, direct: Container[str]) -> bool:
     return name in direct and (scope == SCOPE or (scope == _FASTAPI and not seams.FASTAPI_OPTIONS.holds))
 
 
-def _exponential(direct: Container[str]) -> Aggregation:
+def _exponential(direct: Container[str], leave_out: Callable[[Any], object]) -> Aggregation:
     """The aggregation of histograms. A trial histogram is recorded and read here to test the seam."""
     ours = _Exponential(max_size=MAX_SIZE, max_scale=MAX_SCALE)
-    ours.direct = direct
+    ours.direct, ours.leave_out = direct, leave_out
     with seams.EXEMPLARS:
         reader = sdk.InMemoryMetricReader(preferred_aggregation={Histogram: ours})
         provider = MeterProvider((reader,), Resource.get_empty(), shutdown_on_exit=False)
@@ -156,7 +159,7 @@ class SnapshotReader(sdk.InMemoryMetricReader):
         self.direct_histograms: dict[str, DirectHistogram] = in_place_of.direct_histograms if in_place_of else {}
         self._up_and_down = _UpAndDown()
         aggregations: dict[type, Aggregation] = {
-            Histogram: _exponential(self.direct_histograms),
+            Histogram: _exponential(self.direct_histograms, self._leave_out),
             UpDownCounter: self._up_and_down,
             ObservableUpDownCounter: self._up_and_down,
         }
@@ -169,6 +172,12 @@ class SnapshotReader(sdk.InMemoryMetricReader):
         self.application: dict[str, str] = {}
         self._last = now
         self._taking = renewed(self, "_taking", threading.Lock)
+
+    def _leave_out(self, instrument: object) -> None:
+        """Have the SDK forget an instrument for this reader: of what is dropped it keeps every set of attributes."""
+        collect: Any = self._collect
+        with seams.READER_STORAGE:
+            collect.__self__._reader_storages[self]._instrument_view_instrument_matches[instrument] = []  # noqa: SLF001
 
     def direct(self, name: str) -> DirectHistogram:
         """The histogram of this name that is in the snapshots without the SDK."""

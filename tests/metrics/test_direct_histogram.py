@@ -1,5 +1,6 @@
 """Histograms without the SDK have the SDK's figures, in any number of threads, whoever reads them besides."""
 
+import gc
 import threading
 from collections.abc import Iterator
 
@@ -68,6 +69,23 @@ def test_the_snapshots_have_a_series_once_whoever_exports_it_too(
         map(str, [((("a", 1),), 1), *[((("b", one),), 1) for one in others]])
     )
     assert len(metrics_of(exporting)) == 3
+
+
+def test_the_sdk_keeps_no_series_for_the_reader_of_what_comes_directly() -> None:
+    reader, exporting = SnapshotReader(0.0), InMemoryMetricReader()
+    provider = MeterProvider([reader, exporting], shutdown_on_exit=False)
+    both = RecordedHistogram(reader.direct(NAME), provider.get_meter(SCOPE).create_histogram(NAME), [exporting])
+    before = dropped_series()
+    for number in range(100):
+        both.bind({"n": number}).record(0.5)
+    assert dropped_series() - before <= 2
+    assert len(reader.take(1.0).histograms) == 100
+    assert len(metrics_of(exporting)[0].data.data_points) == 100
+
+
+def dropped_series() -> int:
+    """How many series the SDK's aggregations that drop everything have in this process."""
+    return sum(type(one).__name__ == "_DropAggregation" for one in gc.get_objects())
 
 
 @pytest.mark.parametrize("count", [1, 63, 64, 65, 1000])
