@@ -29,6 +29,7 @@ from otel_monitoring.telemetry.export_state import ExportState
 from otel_monitoring.telemetry.otlp_exporters import count_refusals
 from otel_monitoring.telemetry.pipelines import count_queue
 from otel_monitoring.telemetry.redaction import redacted_spans
+from otel_monitoring.telemetry.service_resource import ServiceResource
 
 _DETECTION_SECONDS: Final = 2.0
 _UNKNOWN: Final = "unknown_service"
@@ -190,7 +191,7 @@ def described_resource(described: Any, known: Mapping[str, Any]) -> Resource:
     name = str(found.attributes.get("service.name") or _UNKNOWN)  # it is empty where the file's variable is not set
     named = {} if name.startswith(_UNKNOWN) and "service.name" in known else {"service.name": name}
     rest = {key: value for key, value in found.attributes.items() if key != "service.name"}
-    return Resource({**known, **rest, **named}, found.schema_url or SCHEMA_URL)
+    return ServiceResource({**known, **rest, **named}, found.schema_url or SCHEMA_URL)
 
 
 def _items(batch: Any) -> int:

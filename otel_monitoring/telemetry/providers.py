@@ -46,6 +46,7 @@ from otel_monitoring.telemetry.propagation import keep_context
 from otel_monitoring.telemetry.resource import detected
 from otel_monitoring.telemetry.schema import joined
 from otel_monitoring.telemetry.self_metrics import SelfMetrics
+from otel_monitoring.telemetry.service_resource import ServiceResource
 from otel_monitoring.telemetry.shutdown import JoinedPipeline, Pipeline, ReaderPipeline, close_all
 
 if TYPE_CHECKING:
@@ -160,7 +161,7 @@ class Telemetry:
             attributes["service.instance.id"] = f"{instance}:{os.getpid()}"
         else:
             attributes.update(ServiceInstanceIdResourceDetector().detect().attributes)
-        return Resource({**_SDK, **attributes}, SCHEMA_URL)
+        return ServiceResource({**_SDK, **attributes}, SCHEMA_URL)
 
     def _joined_resource(self, own: Resource) -> Resource:
         """One process has one resource: that of the application's providers takes precedence."""

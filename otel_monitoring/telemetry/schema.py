@@ -12,6 +12,7 @@ from opentelemetry.util.types import AttributeValue
 
 from otel_monitoring.environment import semconv_opt_in
 from otel_monitoring.semconv import SCHEMA_URL
+from otel_monitoring.telemetry.service_resource import ServiceResource
 
 
 def joined(ours: Resource, theirs: Resource) -> Resource:
@@ -19,7 +20,7 @@ def joined(ours: Resource, theirs: Resource) -> Resource:
 
     `Resource.merge` refuses different schema URLs.
     """
-    return Resource({**ours.attributes, **theirs.attributes}, theirs.schema_url or ours.schema_url)
+    return ServiceResource({**ours.attributes, **theirs.attributes}, theirs.schema_url or ours.schema_url)
 
 
 def http_schema(given: str | None) -> str | None:

@@ -27,6 +27,7 @@ from otel_monitoring.config import Settings
 from otel_monitoring.guard import fail_open
 from otel_monitoring.metrics.reader import SnapshotReader
 from otel_monitoring.telemetry.providers import Telemetry
+from otel_monitoring.telemetry.service_resource import ServiceResource
 from otel_monitoring.telemetry.span_pipeline import SpanSwitch
 from tests.otlp_sink import TIMEOUT, HttpSink
 
@@ -83,6 +84,10 @@ def test_names_come_from_the_application_where_nobody_set_them() -> None:
     assert "deployment.environment.name" not in found
     assert found["telemetry.sdk.name"] == "opentelemetry"
     assert attributes(make(None, None))["service.name"] == "unknown_service"
+
+
+def test_its_resource_costs_the_exporters_little() -> None:
+    assert isinstance(make().resource, ServiceResource)
 
 
 def test_the_environment_wins_over_the_application_and_settings_over_both(monkeypatch: pytest.MonkeyPatch) -> None:
