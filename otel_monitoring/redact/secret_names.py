@@ -1,6 +1,7 @@
 """Secrets known by their name: names such as `password`, and the value that a text gives to such a name."""
 
 import re
+from functools import lru_cache
 
 from otel_monitoring.redact.lazy_pattern import LazyPattern
 
@@ -80,8 +81,21 @@ _NEEDLES = (
 )
 
 
+_USUAL_LENGTH = 64
+
+
 def is_secret(name: str) -> bool:
     """Whether values of this name are secrets: `password` and `api_key` are, `token_type` is not."""
+    return _known(name) if type(name) is str and len(name) <= _USUAL_LENGTH else _is_secret(name)
+
+
+@lru_cache(maxsize=512)
+def _known(name: str) -> bool:
+    """Cached, because a service has few names, and each log record that is exported asks for its own."""
+    return _is_secret(name)
+
+
+def _is_secret(name: str) -> bool:
     lowered = name.lower()
     if name.isascii() and not any(needle in lowered for needle in _NEEDLES):
         return False

@@ -268,3 +268,19 @@ redact("no answer")
 assert 0 < compiled() < len(patterns) / 2, compiled()
 """
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_of_the_names_that_were_asked_for_only_some_short_ones_are_kept() -> None:
+    """A caller of the service may choose them: names of JSON fields, of headers."""
+
+    class Peculiar(str):
+        def __hash__(self) -> int:
+            raise AssertionError("asked")
+
+    kept = secret_names._known.cache_info
+    assert [is_secret(f"password_{number}") for number in range(2000)] == [True] * 2000
+    assert kept().currsize == kept().maxsize
+    before = kept()
+    assert is_secret("password" + "s" * 100_000)
+    assert is_secret(Peculiar("password"))
+    assert kept() == before
