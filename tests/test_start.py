@@ -31,6 +31,8 @@ print(json.dumps(sorted(sys.modules)))
 """
 
 
+_NEEDED_BY_FEW = ("alerts.evidence.own_figures", "config.configuration_file", "redact.json_value")
+
 NATIVE = find_spec("fastapi.telemetry") is not None
 pytestmark = pytest.mark.skipif(not NATIVE, reason="contrib measures requests, and needs wrapt")
 
@@ -58,3 +60,8 @@ def test_a_service_that_exports_loads_no_instrumentation() -> None:
     found = loaded_by({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1"})
     assert "opentelemetry.exporter.otlp.proto.http" in found
     assert [name for name in found if name.startswith(("wrapt", "packaging", "opentelemetry.instrumentation."))] == []
+
+
+def test_a_healthy_service_loads_nothing_for_mistakes_alerts_and_files_that_it_does_not_have() -> None:
+    needless = ("difflib", *(f"otel_monitoring.{name}" for name in _NEEDED_BY_FEW))
+    assert sorted({*needless}.intersection(loaded_by({}))) == []

@@ -9,7 +9,6 @@ from types import MappingProxyType
 from typing import Any
 
 from otel_monitoring.redact import REPLACED, is_secret, printable, redact, text_of
-from otel_monitoring.redact.json_value import jsonable
 from otel_monitoring.timestamps import rfc3339
 from otel_monitoring.value import Value
 
@@ -262,6 +261,8 @@ class AlertEvent(Value):
 
     def readable(self) -> "AlertEvent":
         """The same in a form that is safe to show: texts are printable lines without secrets, details bounded JSON."""
+        from otel_monitoring.redact.json_value import jsonable  # a service without alerts needs it not
+
         value = jsonable(self.details)
         details = value if isinstance(value, dict) else {"details": value} if value is not None else {}
         return replace(

@@ -17,13 +17,11 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from otel_monitoring.config.hints import did_you_mean
-from otel_monitoring.config.otlp import Signal
+from otel_monitoring.config.otlp import CONFIG_FILE, OWN_SECTION, Signal
 from otel_monitoring.environment import MOST_SECONDS, specification_variables, warn_once
 from otel_monitoring.errors import ConfigurationError
 from otel_monitoring.redact import redact
 
-VARIABLE: Final = "OTEL_CONFIG_FILE"
-SECTION: Final = f"{VARIABLE}: distribution.otel_monitoring"
 _PACKAGE: Final = "opentelemetry.configuration"
 _READER: Final = "opentelemetry-configuration"
 _MESSAGE_LIMIT: Final = 300
@@ -99,22 +97,20 @@ class ConfigurationFile(NamedTuple):
         encrypted = [one.tls for one in exporters if not str(one.endpoint or "http://").startswith("http://")]
         wanted = [{key: value for key in _TLS if (value := getattr(tls, key, None)) is not None} for tls in encrypted]
         if any(one != wanted[0] for one in wanted):
-            warn_once(f"{VARIABLE}: {SECTIONS[signal]}: tls: exporters of one signal differ in it; it is ignored")
+            warn_once(f"{CONFIG_FILE}: {SECTIONS[signal]}: tls: exporters of one signal differ in it; it is ignored")
             return {}
         prefix = f"OTEL_EXPORTER_OTLP_{signal.upper()}_"
         return {f"{prefix}{_TLS[key]}": str(value) for one in wanted[:1] for key, value in one.items()}
 
 
-def read(path: str | None) -> ConfigurationFile | None:
+def read(path: str) -> ConfigurationFile | None:
     """The file at `path`; None, with one warning that says why, where it cannot be in force.
 
     Raises:
         ConfigurationError: Our thresholds in it are no mapping.
     """
-    if not path:
-        return None
     if find_spec("opentelemetry") is None or find_spec(_PACKAGE) is None:
-        warn_once(f"{VARIABLE}: it needs pip install 'otel-monitoring[config]'; it is ignored")
+        warn_once(f"{CONFIG_FILE}: it needs pip install 'otel-monitoring[config]'; it is ignored")
         return None
     try:
         with _silent():
@@ -123,21 +119,21 @@ def read(path: str | None) -> ConfigurationFile | None:
             with _as_the_package_reads(path) as readable:
                 model = load_config_file(readable)
     except Exception as error:  # noqa: BLE001 - whatever the package raises: the service starts without the file
-        warn_once(f"{VARIABLE}: {redact(_reason(error), limit=_MESSAGE_LIMIT)}; it is ignored")
+        warn_once(f"{CONFIG_FILE}: {redact(_reason(error), limit=_MESSAGE_LIMIT)}; it is ignored")
         return None
     own = {k: v for k, v in ((model.distribution or {}).get("otel_monitoring") or {}).items() if v is not None}
     if not isinstance(own.get("thresholds", {}), Mapping):
-        raise ConfigurationError(f"{SECTION}.thresholds: it must be a mapping, as {{cpu_percent: 90}}")
+        raise ConfigurationError(f"{OWN_SECTION}.thresholds: it must be a mapping, as {{cpu_percent: 90}}")
     file = ConfigurationFile(path, model, own)
     _say_what_is_ignored(file)
     for signal in SECTIONS:
         file.tls_variables(signal)
     if large := list(_left_out(model, "")):
         warn_once(
-            f"{VARIABLE}: {', '.join(large)}: no thread waits so long, no list is so large; the defaults are used"
+            f"{CONFIG_FILE}: {', '.join(large)}: no thread waits so long, no list is so large; the defaults are used"
         )
     if unused := [*(model.additional_properties or ()), *_unused(model, "")]:
-        warn_once(f"{VARIABLE}: {', '.join(unused)}: {_READER} does not use them; they are ignored")
+        warn_once(f"{CONFIG_FILE}: {', '.join(unused)}: {_READER} does not use them; they are ignored")
     return file
 
 
@@ -237,7 +233,7 @@ def check_names(file: ConfigurationFile, known: Collection[str], elsewhere: Coll
     problems = []
     for name in sorted(file.own.keys() - known):
         why = "the file's own sections say that" if name in elsewhere else "no such setting"
-        problems.append(f"{SECTION}.{name}: {why}{'' if name in elsewhere else did_you_mean(name, known)}")
+        problems.append(f"{OWN_SECTION}.{name}: {why}{'' if name in elsewhere else did_you_mean(name, known)}")
     if problems:
         raise ConfigurationError("; ".join(problems))
 
@@ -247,7 +243,7 @@ def _say_what_is_ignored(file: ConfigurationFile) -> None:
     used = set(_REFERENCE.findall(text))
     ignored = [name for name in specification_variables() if name not in used]
     if ignored:
-        warn_once(f"{', '.join(ignored)}: {VARIABLE} is set and takes their place; they are ignored")
+        warn_once(f"{', '.join(ignored)}: {CONFIG_FILE} is set and takes their place; they are ignored")
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterable
-from difflib import get_close_matches
 from typing import Literal
 
 from otel_monitoring.redact.lazy_pattern import LazyPattern
@@ -28,6 +27,8 @@ def did_you_mean(given: str, known: Iterable[str]) -> str:
     longer = [name for name in names if name.startswith(f"{given}_")]
     if len(longer) == 1:
         return f"; did you mean {longer[0]}?"
+    from difflib import get_close_matches  # most services make no mistake
+
     # Compared without the prefix that all have in common, which would make every name look close.
     first, last = min(given, *names), max(given, *names)
     prefix = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), 0)

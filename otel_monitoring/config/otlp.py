@@ -36,6 +36,10 @@ LogLevel = Literal["debug", "info", "warn", "warning", "error", "fatal", "none"]
 ExemplarFilter = Literal["always_on", "always_off", "trace_based"]
 TlsFile = Literal["certificate", "client_key", "client_certificate"]
 
+CONFIG_FILE: Final = "OTEL_CONFIG_FILE"
+"""The variable of OpenTelemetry's declarative configuration: see `ConfigurationFile`."""
+OWN_SECTION: Final = f"{CONFIG_FILE}: distribution.otel_monitoring"
+"""What messages call the section of that file that has our settings."""
 SIGNALS: Final[tuple[Signal, ...]] = ("traces", "metrics", "logs")
 
 _READ_BY_THE_SDK: Final = ("_timeout", "certificate", "_client_key", "_size", "_schedule_delay", "_exemplar_filter")

@@ -12,17 +12,16 @@ import re
 from collections.abc import Iterator, Mapping, Set
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, Literal, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, cast
 
 from pydantic import SecretStr
 
 from otel_monitoring.baggage import MAX_KEYS
-from otel_monitoring.config import configuration_file, dotenv_file, template
+from otel_monitoring.config import dotenv_file, template
 from otel_monitoring.config.channels import ChannelSettings
-from otel_monitoring.config.configuration_file import ConfigurationFile
 from otel_monitoring.config.hints import did_you_mean
 from otel_monitoring.config.http_server import RequestSettings, without_effect
-from otel_monitoring.config.otlp import OtlpSettings
+from otel_monitoring.config.otlp import CONFIG_FILE, OWN_SECTION, OtlpSettings
 from otel_monitoring.config.prometheus import PrometheusSettings
 from otel_monitoring.config.setting import PREFIX, Section, check_names, setting
 from otel_monitoring.config.values import (
@@ -42,6 +41,9 @@ from otel_monitoring.environment import ignore, ignore_unusable, items, warn_onc
 from otel_monitoring.errors import ConfigurationError
 from otel_monitoring.redact import redact, redact_name
 from otel_monitoring.timestamps import seconds_of
+
+if TYPE_CHECKING:
+    from otel_monitoring.config.configuration_file import ConfigurationFile
 
 Access = Literal["admin", "open"]
 StoreKind = Literal["memory", "sqlite", "mongodb"]
@@ -292,7 +294,7 @@ class Settings(ChannelSettings, OtlpSettings, RequestSettings, PrometheusSetting
         check_names([name for name in keywords if not name.startswith(_THRESHOLD_KEYWORD)], cls.fields)
         ignore_unusable()
         variables = _with_environment(dotenv_file.variables())
-        file = configuration_file.read(_path_of_file(keywords, variables))
+        file = _file_at(_path_of_file(keywords, variables))
         limits = _limits(file, variables, keywords)
         sources = _sources(file, variables, keywords)
         for line in _notices(_named(file, variables, keywords), variables):
@@ -317,12 +319,19 @@ class _Source(NamedTuple):
 
 
 def _path_of_file(keywords: Mapping[str, Any], variables: Mapping[str, str]) -> str | None:
-    variable = configuration_file.VARIABLE
-    values, wrong = OtlpSettings.read({"config_file": keywords.get("config_file") or variables.get(variable)})
+    values, wrong = OtlpSettings.read({"config_file": keywords.get("config_file") or variables.get(CONFIG_FILE)})
     for why in wrong.values():
-        raise ConfigurationError(f"{variable}: {why}")
+        raise ConfigurationError(f"{CONFIG_FILE}: {why}")
     found: str | None = values["config_file"]
     return found
+
+
+def _file_at(path: str | None) -> ConfigurationFile | None:
+    if not path:
+        return None
+    from otel_monitoring.config.configuration_file import read  # few services have one
+
+    return read(path)
 
 
 def _limits(
@@ -330,10 +339,9 @@ def _limits(
 ) -> dict[str, _Source]:
     """The thresholds that are given, by their names."""
     own: Mapping[str, Any] = file.own if file is not None else {}
-    section = configuration_file.SECTION
     layers = (
-        (f"{section}.thresholds.", own.get("thresholds", {})),
-        (f"{section}.{_THRESHOLD_KEYWORD}", _without_prefix(own, _THRESHOLD_KEYWORD)),
+        (f"{OWN_SECTION}.thresholds.", own.get("thresholds", {})),
+        (f"{OWN_SECTION}.{_THRESHOLD_KEYWORD}", _without_prefix(own, _THRESHOLD_KEYWORD)),
         (_THRESHOLD, _together(variables.get(_THRESHOLDS, "{}"))),
         (_THRESHOLD, _without_prefix(variables, _THRESHOLD)),
         (_THRESHOLD, _as_mapping(keywords.get("thresholds", {}))),
@@ -362,17 +370,19 @@ def _sources(
         elif variable is not None:
             found[name] = _Source(variables[variable], variable, _is_foreign(variable, named))
         elif name in own:
-            found[name] = _Source(own[name], f"{configuration_file.SECTION}.{name}")
+            found[name] = _Source(own[name], f"{OWN_SECTION}.{name}")
     return found
 
 
 def _of_opentelemetry(file: ConfigurationFile, keywords: Mapping[str, Any]) -> dict[str, _Source]:
     """What a configuration file alone decides about."""
+    from otel_monitoring.config.configuration_file import check_names as check_names_in_file
+
     theirs = OtlpSettings.fields.keys()
     single = {_THRESHOLD_KEYWORD + name for name in Thresholds.fields}
-    configuration_file.check_names(file, (Settings.fields.keys() - theirs) | single, theirs)
+    check_names_in_file(file, (Settings.fields.keys() - theirs) | single, theirs)
     for name in sorted((keywords.keys() & theirs) - {"service_name", "config_file"}):
-        warn_once(f"{name}: {configuration_file.VARIABLE} is set and takes its place; it is ignored")
+        warn_once(f"{name}: {CONFIG_FILE} is set and takes its place; it is ignored")
     said = {
         "config_file": file.path,
         "service_name": file.service_name or keywords.get("service_name"),

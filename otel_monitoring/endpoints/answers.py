@@ -27,7 +27,7 @@ from otel_monitoring.metrics.service_history import INSTANCE, SERVICE, Scope
 from otel_monitoring.metrics.service_measurements import ServiceMeasurements
 from otel_monitoring.metrics.slices.recorder import Readings
 from otel_monitoring.metrics.window import Windows
-from otel_monitoring.redact.json_value import json_text
+from otel_monitoring.redact.json_text import json_text
 from otel_monitoring.runtime.give_way import give_way
 from otel_monitoring.semconv import DB_CLIENT_CONNECTION_COUNT, DB_CLIENT_CONNECTION_STATE
 from otel_monitoring.telemetry.providers import Telemetry

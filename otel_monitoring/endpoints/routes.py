@@ -25,7 +25,7 @@ from otel_monitoring.health.series_query import METRICS_LIMIT, SeriesQuery, Seri
 from otel_monitoring.health.status import HEALTH_JSON, UNHEALTHY, health_json
 from otel_monitoring.instrumentation.http_server.own_routes import Endpoint
 from otel_monitoring.metrics.service_history import SERVICE, Scope
-from otel_monitoring.redact.json_value import json_text
+from otel_monitoring.redact.json_text import json_text
 
 if TYPE_CHECKING:
     from otel_monitoring.endpoints.bodies import MaintenanceRequest, MuteRequest

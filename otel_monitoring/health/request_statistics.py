@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from otel_monitoring.metrics.outcome import OutcomeClassifier, RequestOutcome
 from otel_monitoring.metrics.snapshot import Histogram, Series, merged
 from otel_monitoring.metrics.window import Window
-from otel_monitoring.redact.json_value import json_text
+from otel_monitoring.redact.json_text import json_text
 from otel_monitoring.runtime.give_way import giving_way
 from otel_monitoring.semconv import (
     HTTP_REQUEST_METHOD,

@@ -13,7 +13,6 @@ from contextlib import ExitStack
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
-from otel_monitoring.alerts.evidence.own_figures import own_figures
 from otel_monitoring.alerts.evidence.sources import EvidenceSources
 from otel_monitoring.alerts.manager import AlertManager
 from otel_monitoring.alerts.notify.origin import Origin
@@ -303,6 +302,8 @@ class ServiceParts:
 
     def _own_figures(self) -> dict[str, Any]:
         """What this process says about its own work, for the evidence of alerts."""
+        from otel_monitoring.alerts.evidence.own_figures import own_figures  # one process alone needs none
+
         samples = self.system.recent(_AN_HOUR_OF_SAMPLES)
         return own_figures(
             self.aggregator.history.recent,

@@ -31,7 +31,6 @@ _TEXTS: Final = (str, bytes, bytearray, memoryview, UserString, BaseException)
 # Validation errors and header lists name a value beside it: {"loc": ["body", "password"], "input": …}.
 _NAME_KEYS: Final = ("field", "header", "key", "loc", "name")
 _VALUE_KEYS: Final = ("input", "input_value", "value")
-_encode = json.JSONEncoder(allow_nan=False).encode
 
 
 def jsonable(value: object, *, limit: int = LENGTH) -> Any:
@@ -50,14 +49,6 @@ def jsonable(value: object, *, limit: int = LENGTH) -> Any:
         return _Converter(limit).convert(value, 0)
     except BaseException:  # noqa: BLE001 - the last resort; what an application hands over may raise anything
         return f"unprintable {kind_of(value)}"
-
-
-def json_text(answer: object) -> str:
-    """An answer of this package as JSON: NaN and infinity become null, values of other types their redacted text."""
-    try:
-        return _encode(answer)
-    except (ValueError, TypeError, RecursionError):
-        return _encode(_strict(answer, 50))
 
 
 class _Converter:
@@ -261,16 +252,3 @@ def _message(error: BaseException) -> str:
 
 def _not_finite(value: float) -> str:
     return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
-
-
-def _strict(answer: object, levels: int) -> Any:
-    """`answer` without NaN and infinity, and every value of another type as its redacted text."""
-    if answer is None or isinstance(answer, str | bool) or (isinstance(answer, int) and abs(answer) < _LARGEST):
-        return answer
-    if isinstance(answer, float):
-        return answer if math.isfinite(answer) else None
-    if isinstance(answer, Mapping) and levels:
-        return {text_of(key): _strict(value, levels - 1) for key, value in answer.items()}
-    if isinstance(answer, list | tuple | set | frozenset) and levels:
-        return [_strict(value, levels - 1) for value in answer]
-    return redact(answer)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from otel_monitoring.compression import compressed
-from otel_monitoring.redact.json_value import json_text
+from otel_monitoring.redact.json_text import json_text
 from otel_monitoring.runtime.threads import in_thread
 
 T = TypeVar("T")

@@ -15,8 +15,8 @@ from opentelemetry import propagate
 from opentelemetry.sdk.resources import Resource
 
 from otel_monitoring import seams
-from otel_monitoring.config.configuration_file import SECTIONS, VARIABLE, ConfigurationFile
-from otel_monitoring.config.otlp import SIGNALS, Signal
+from otel_monitoring.config.configuration_file import SECTIONS, ConfigurationFile
+from otel_monitoring.config.otlp import CONFIG_FILE, SIGNALS, Signal
 from otel_monitoring.environment import (
     sdk_components_measured,
     warn_once,
@@ -101,7 +101,7 @@ class FileProviders:
             # A dead endpoint would hold the end of the process for as long as exports are retried; `stop` flushes.
             atexit.unregister(self.by_signal[signal].shutdown)
         except Exception as error:  # noqa: BLE001 - whatever a plugin raises: the service starts without the signal
-            warn_once(f"{VARIABLE}: {SECTIONS[signal]}: {redact_error(error)}; {signal} are not exported")
+            warn_once(f"{CONFIG_FILE}: {SECTIONS[signal]}: {redact_error(error)}; {signal} are not exported")
 
     def _propagate(self) -> None:
         from opentelemetry.configuration.file import create_propagator
@@ -109,7 +109,7 @@ class FileProviders:
         try:
             propagate.set_global_textmap(create_propagator(self._model.propagator))
         except Exception as error:  # noqa: BLE001 - as above
-            warn_once(f"{VARIABLE}: propagator: {redact_error(error)}; it is ignored")
+            warn_once(f"{CONFIG_FILE}: propagator: {redact_error(error)}; it is ignored")
 
     def instrument(self) -> None:
         """Start the instrumentations that the file lists, those that this package does itself aside."""
@@ -181,12 +181,12 @@ def described_resource(described: Any, known: Mapping[str, Any]) -> Resource:
     thread.join(_DETECTION_SECONDS)
     if not made:
         warn_once(
-            f"{VARIABLE}: resource: no answer of a detector within {_DETECTION_SECONDS:g} s; detectors are ignored"
+            f"{CONFIG_FILE}: resource: no answer of a detector within {_DETECTION_SECONDS:g} s; detectors are ignored"
         )
         made.append(create_resource(replace(described, detection_development=None)))
     found = made[0]
     if isinstance(found, Exception):
-        warn_once(f"{VARIABLE}: resource: {redact_error(found)}; it is ignored")
+        warn_once(f"{CONFIG_FILE}: resource: {redact_error(found)}; it is ignored")
         found = create_resource(None)
     name = str(found.attributes.get("service.name") or _UNKNOWN)  # it is empty where the file's variable is not set
     named = {} if name.startswith(_UNKNOWN) and "service.name" in known else {"service.name": name}

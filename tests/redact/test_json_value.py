@@ -17,7 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, Field, SecretStr
 
-from otel_monitoring.redact.json_value import LENGTH, json_text, jsonable
+from otel_monitoring.redact.json_text import json_text
+from otel_monitoring.redact.json_value import LENGTH, jsonable
 
 CANARY = "hunter2Canary"
 

@@ -14,7 +14,7 @@ from otel_monitoring.alerts.notify.channels.http_post import client, post
 from otel_monitoring.errors import DeliveryError
 from otel_monitoring.guard import fail_open, logger
 from otel_monitoring.redact import redact
-from otel_monitoring.redact.json_value import json_text
+from otel_monitoring.redact.json_text import json_text
 from otel_monitoring.runtime.suppression import suppress_instrumentation
 from otel_monitoring.runtime.threads import in_thread
 from otel_monitoring.timestamps import rfc3339

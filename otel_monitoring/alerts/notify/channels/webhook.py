@@ -18,7 +18,7 @@ from otel_monitoring.alerts.model import Notification
 from otel_monitoring.alerts.notify.channels.http_post import client, direct, post
 from otel_monitoring.alerts.notify.channels.public_address import PinnedTransport
 from otel_monitoring.config.channels import webhook_key
-from otel_monitoring.redact.json_value import json_text
+from otel_monitoring.redact.json_text import json_text
 from otel_monitoring.timestamps import rfc3339
 
 
