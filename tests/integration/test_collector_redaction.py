@@ -3,6 +3,7 @@
 import re
 import time
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,9 @@ CANARIES = {
     "card with other spaces": "4111\xa01111\xa01111  1111",
     "Google key": "AIzaSycanary012345678901234567890canary",
     "OpenAI key": "sk-proj-canarycanarycanarycanary",
+    "Stripe webhook secret of words": "whsec_canaryquokkaabc/canaryquokkaabc",
+    "SendGrid key of digits": f"SG.{'5adc0ffee0b' * 2}.{'5adc0ffee0b' * 4}",
+    "IBAN of letters": "DE89-QUOKKAQUOKKA",
     "npm token": "npm_canarycanarycanarycanarycanarycanary",
     "Slack webhook": "https://hooks.slack.com/services/T0CANARY/B0CANARY/canary",
     "storage account": "AccountName=shop;AccountKey=canary0123456789+/==;EndpointSuffix=core.windows.net",
@@ -64,7 +68,7 @@ CANARIES = {
 TRACES = [
     *("canary", "CANARY", "hunter2", "4111 1111", "550000555", "eyJhb", "MIIc", "3704 0044", "170 1234"),
     *("c2lnbmF0dXJl", "YW5hcnk", "rgen", "ller@", "mple.de", "3530 1113"),
-    *("3056 ", " 930902", "5018000000", "4111\xa01111", "quokka"),
+    *("3056 ", " 930902", "5018000000", "4111\xa01111", "quokka", "QUOKKA", "5adc0ffee"),
 ]
 
 
@@ -325,3 +329,50 @@ def test_what_the_search_finds_does_not_skip_it(blocked: re.Pattern[str], data: 
     text = data.draw(st.sampled_from(["", "a", "find ", "GET /", "/x/"])) + secret
     assume(blocked.search(text))
     assert not [pattern.pattern for pattern in ALLOWED if pattern.fullmatch(text)]
+
+
+BEGINNINGS = [
+    *(
+        "",
+        "AKIA",
+        "ASIA",
+        "ghp_",
+        "github_pat_",
+        "glpat-",
+        "glrt-",
+        "xoxb-",
+        "xapp-1-",
+        "sk_live_",
+        "pk_test_",
+        "whsec_",
+    ),
+    *("AIza", "sk-", "SG.", "npm_", "hf_", "eyJ", "4111", "35", "3056", "5500", "DE89", "+49", "://", "a@b"),
+    *("Bearer ", "basic ", "digest ", "token=", "Cookie: ", "authorization:"),
+]
+WORDS = ["", *("a" * 6, "b" * 12, "c" * 15, "C" * 6, "C" * 15, "1", "111", "1111", "1" * 12, "1a" * 11, "1a" * 22)]
+JOINTS = ["/", ".", "_", "-", "{", "}", " ", "=****&"]
+
+
+@pytest.mark.parametrize("beginning", BEGINNINGS)
+def test_what_begins_as_a_secret_skips_no_search_that_finds_it(beginning: str) -> None:
+    for before, first, joint, second in product(["", "/", "GET /", "find ", "a.", "a-"], WORDS, JOINTS, WORDS):
+        text = before + beginning + first + joint + second
+        if any(pattern.fullmatch(text) for pattern in ALLOWED):
+            assert not [pattern.pattern for pattern in BLOCKED if pattern.search(text)], text
+
+
+TYPICAL = [
+    *("mongodb", "orders", "find", "127.0.0.1", "27017", "GET", "http", "1.1", "python-httpx/0.28.1", "order_items"),
+    *("/api/orders/", "/api/orders/{order_id}", "/api/user_orders/665f1c2ab3d4e5f60718293a", "page=****&limit=****"),
+    *(
+        "/api/orders/ea33f0ddc470b733ef6f1f9e7e05b164",
+        "/orders/e509967f-e957-4c7c-879a-dc9c2ed5424f",
+        "application/json",
+    ),
+    *("e509967f-e957-4c7c-879a-dc9c2ed5424f", "0.25", "-1", "", "pymongo.errors.AutoReconnect", "eu-central"),
+]
+
+
+@pytest.mark.parametrize("value", TYPICAL)
+def test_what_spans_are_full_of_skips_the_search(value: str) -> None:
+    assert any(pattern.fullmatch(value) for pattern in ALLOWED[1:])
