@@ -76,7 +76,7 @@ matrix: $(VENV)/.ready ## try every Python and releases of FastAPI and PyMongo (
 bench: $(VENV)/.ready ## measure what everything costs, beside peers in environments of their own, and the goals (three quarters of an hour)
 	@$(BIN)/python -m tests.benchmarks
 
-bench-quick: $(VENV)/.ready ## the same in small, meant for 3 minutes, before each merge: fails where a goal is far
+bench-quick: $(VENV)/.ready ## the same in small, in less than 3 minutes, before each merge: fails where a goal is far
 	@$(BIN)/python -m tests.benchmarks --quick
 
 bench-collector: $(VENV)/.ready ## the throughput of collector-config/ beside a bare Collector

@@ -9,6 +9,7 @@ from math import inf
 import pytest
 
 from otel_monitoring.alerts.evaluation.worker_report import WorkerReport
+from otel_monitoring.testing import ManualClock
 from tests.benchmarks import alerts, request_cost, setups
 from tests.benchmarks.__main__ import SECTIONS
 from tests.benchmarks.application import calls, make_app
@@ -18,6 +19,7 @@ from tests.benchmarks.documentation import page_with, sentence
 from tests.benchmarks.figures import Figure, added, added_ratio, exact_quantile, markdown, paired, spread, undisturbed
 from tests.benchmarks.goals import GOALS, Goal, Unit, section_of
 from tests.benchmarks.operations import Host, proof, requests
+from tests.benchmarks.pace import Rounds
 from tests.benchmarks.report import Report
 from tests.benchmarks.variants import BY_NAME, PROJECT, VARIANTS
 from tests.pages import page, rows
@@ -39,6 +41,21 @@ def test_what_is_added_is_compared() -> None:
 def test_a_round_that_was_disturbed_does_not_count() -> None:
     assert undisturbed([30, 31, 300] * 7) == 30
     assert added([45, 46, 450] * 7, [30, 31, 30, 300] * 7) == 15
+
+
+@pytest.mark.parametrize(("seconds", "expected"), [(0.125, 20), (1.0, 5), (30.0, 3)])
+def test_a_slow_machine_makes_fewer_rounds(seconds: float, expected: int) -> None:
+    clock = ManualClock(0.0)
+    made = 0
+    for _ in Rounds(20, least=3, seconds=5.0, clock=clock):
+        clock.advance(seconds)
+        made += 1
+    assert made == expected
+
+
+def test_rounds_without_a_time_are_all_made() -> None:
+    assert list(Rounds(3)) == [0, 1, 2]
+    assert f"{Rounds(3)} rounds, {Rounds(20, 3, 5.0)} rounds" == "3 rounds, 3 to 20 rounds"
 
 
 def test_rounds_without_a_partner_are_an_error() -> None:

@@ -22,13 +22,14 @@ _FEW_ROUTES = 40
 """A request costs less CPU, and no more memory, in an application of fewer routes: a million take minutes."""
 
 
-def run(report: Report, requests: int, million: int = 0) -> None:
+def run(report: Report, requests: int, million: int = 0, *, lean: bool) -> None:
     """The section of the report.
 
     Args:
         report: Gets it.
         requests: How many requests each step makes.
         million: How many requests ours is to have answered in the end, where it grows no more; 0: it is left out.
+        lean: Whether FastAPI's own telemetry is left out where it has no part in a goal.
     """
     report.section(
         "Memory",
@@ -40,13 +41,16 @@ def run(report: Report, requests: int, million: int = 0) -> None:
     )
     with ThreadPoolExecutor(len(_NAMES) + 1) as pool:
         grown = pool.submit(_grown, million) if million else None
-        found = dict(zip(_NAMES, pool.map(lambda name: _figures(name, requests), _NAMES), strict=True))
+        found = dict(zip(_NAMES, pool.map(lambda name: _figures(name, requests, lean=lean), _NAMES), strict=True))
         if grown is None:
             report.leave_out("memory.million", "a part of the full run alone")
         else:
             report.figure("memory.million", grown.result())
     bare, native, ours = (found[name] for name in _NAMES)
-    rows = [[BY_NAME[name].title, *(f"{figure:.1f}" for figure in figures)] for name, figures in found.items()]
+    rows = [
+        [BY_NAME[name].title, *(f"{figure:.1f}" for figure in figures), *["-"] * (len(ours) - len(figures))]
+        for name, figures in found.items()
+    ]
     rows.append(["added", *(f"{o - b:.1f}" for o, b in zip(ours, bare, strict=True))])
     report.table(("variant", "warm", "after requests", "as many again", "hostile: a tenth", "hostile: all"), rows)
     report.figure("memory.requests", ours[1] - native[1], ours=f"{ours[1]:.1f} MiB", peer=f"{native[1]:.1f} MiB")
@@ -56,12 +60,14 @@ def run(report: Report, requests: int, million: int = 0) -> None:
         report.figure(key, more - max(0.0, own), ours=f"{more:.1f} MiB", peer=f"{own:.1f} MiB")
 
 
-def _figures(name: str, requests: int) -> list[float]:
+def _figures(name: str, requests: int, *, lean: bool) -> list[float]:
     """MiB after each step."""
     with _worker(name, _ROUTES) as worker:
         tenth = requests // 10
-        steps = (("requests", 0), ("requests", requests), ("requests", requests))
-        return [_resident(worker, *step) for step in (*steps, ("hostile", tenth), ("hostile", requests - tenth))]
+        steps = [("requests", 0), ("requests", requests)]
+        if name != _NATIVE or not lean:
+            steps += [("requests", requests), ("hostile", tenth), ("hostile", requests - tenth)]
+        return [_resident(worker, *step) for step in steps]
 
 
 def _grown(million: int) -> float:
@@ -82,9 +88,10 @@ def _worker(name: str, routes: int) -> Iterator[Worker]:
     sink = Sink()
     try:
         with workers([BY_NAME[name]], routes, sink, _WARM_UP, _SHORT_HISTORY) as (worker,):
-            with sink.silent():
-                worker.do("unsent", count=_MORE_THAN_A_QUEUE)
-            worker.do("requests", count=_WARM_UP)
+            if worker.variant.sends is not None:
+                with sink.silent():
+                    worker.do("unsent", count=_MORE_THAN_A_QUEUE)
+                worker.do("requests", count=_WARM_UP)
             yield worker
     finally:
         sink.end()

@@ -24,10 +24,12 @@ from otel_monitoring.telemetry.meter_providers import GuardedMeterProvider
 from otel_monitoring.telemetry.span_pipeline import SpanSwitch
 from otel_monitoring.telemetry.tracer_provider import ServiceTracerProvider
 from tests.benchmarks.figures import added, added_ratio, spread, undisturbed
+from tests.benchmarks.pace import Rounds
 from tests.benchmarks.report import Report, say
 from tests.integration.servers import nx27017
 
-_COMMANDS = 20
+_COMMANDS = 8
+"""In a round: few, so that many rounds are disturbed by nothing."""
 _MICRO = 1e6
 _PLAIN = "no listeners"
 _NOTHING = "listeners that do nothing"
@@ -107,8 +109,8 @@ def _own_tracers() -> TracerProvider:
     return ServiceTracerProvider(switch, Resource.create({}))
 
 
-def run(report: Report, rounds: int) -> None:
-    """The section of the report."""
+def run(report: Report, rounds: Rounds, *, lean: bool) -> None:
+    """The section of the report; `lean`: only what has a goal."""
     report.section(
         "MongoDB commands",
         f"Process CPU of one `find_one` by `_id`; {rounds} interleaved rounds of {_COMMANDS} commands. The server is "
@@ -122,8 +124,8 @@ def run(report: Report, rounds: int) -> None:
         with Sync(server.uri) as client:
             client.shop.items.insert_one({"_id": 1, "name": "an item", "price": 9.5})
         for title, suffix, measured in (
-            ("`MongoClient`", "", _sync(server.uri, rounds)),
-            ("`AsyncMongoClient`", ".async", _async(server.uri, rounds)),
+            ("`MongoClient`", "", _sync(server.uri, rounds, lean=lean)),
+            ("`AsyncMongoClient`", ".async", _async(server.uri, rounds, lean=lean)),
         ):
             _show(report, title, suffix, measured)
             _judge(report, suffix, measured)
@@ -149,28 +151,29 @@ def _judge(report: Report, suffix: str, found: dict[str, list[float]]) -> None:
     report.figure(f"mongodb.spans{suffix}", ratio, ours=ours, peer=theirs)
 
 
-def _rounds(ways: Ways, rounds: int) -> dict[str, list[float]]:
+def _rounds(ways: Ways, rounds: Rounds) -> dict[str, list[float]]:
     """Microseconds of each round, after one that warms up."""
     found: dict[str, list[float]] = {name: [] for name in ways}
-    order, shuffled = list(ways), random.Random(rounds)
-    for number in range(rounds + 1):
+    order, shuffled = list(ways), random.Random(1)
+    for way in ways.values():
+        way()
+    for number in rounds:
         if number % 25 == 0:
             gc.collect()
             say(f"MongoDB: round {number} of {rounds}")
         shuffled.shuffle(order)
         for name in order:
-            measured = ways[name]() * _MICRO
-            if number:
-                found[name].append(measured)
+            found[name].append(ways[name]() * _MICRO)
     return found
 
 
-def _clients(make: Callable[..., Any], stack: ExitStack) -> dict[str, Any]:
+def _clients(make: Callable[..., Any], stack: ExitStack, *, lean: bool) -> dict[str, Any]:
     """A client for each way to listen.
 
     Args:
         make: Makes a client with listeners.
         stack: Ends what listens.
+        lean: Whether to leave out what has no goal.
     """
 
     def ours(tracers: TracerProvider | None) -> Any:
@@ -178,7 +181,7 @@ def _clients(make: Callable[..., Any], stack: ExitStack) -> dict[str, Any]:
         stack.callback(_attach(made.shop, tracers))
         return made
 
-    return {
+    clients = {
         _PLAIN: make(),
         _NOTHING: make(_Commands(), _Pools()),
         _METRICS: ours(None),
@@ -187,9 +190,12 @@ def _clients(make: Callable[..., Any], stack: ExitStack) -> dict[str, Any]:
         # What `PymongoInstrumentor` registers, for every client that is made after it.
         _CONTRIB: make(CommandTracer(_tracers().get_tracer("benchmark"))),
     }
+    if lean:
+        del clients[_BARE_SPANS]
+    return clients
 
 
-def _sync(uri: str, rounds: int) -> dict[str, list[float]]:
+def _sync(uri: str, rounds: Rounds, *, lean: bool) -> dict[str, list[float]]:
     with ExitStack() as stack:
 
         def make(*listeners: Any) -> Sync:
@@ -204,10 +210,11 @@ def _sync(uri: str, rounds: int) -> dict[str, list[float]]:
 
             return lambda: _cost(commands)
 
-        return _rounds({name: cost(client) for name, client in _clients(make, stack).items()}, rounds)
+        clients = _clients(make, stack, lean=lean)
+        return _rounds({name: cost(client) for name, client in clients.items()}, rounds)
 
 
-def _async(uri: str, rounds: int) -> dict[str, list[float]]:
+def _async(uri: str, rounds: Rounds, *, lean: bool) -> dict[str, list[float]]:
     loop = asyncio.new_event_loop()
     with ExitStack() as stack:
         stack.callback(loop.close)
@@ -229,7 +236,8 @@ def _async(uri: str, rounds: int) -> dict[str, list[float]]:
 
             return lambda: _cost(lambda: run(commands()))
 
-        return _rounds({name: cost(client) for name, client in _clients(make, stack).items()}, rounds)
+        clients = _clients(make, stack, lean=lean)
+        return _rounds({name: cost(client) for name, client in clients.items()}, rounds)
 
 
 def _cost(commands: Callable[[], None]) -> float:

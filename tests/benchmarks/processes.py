@@ -7,6 +7,7 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -161,10 +162,12 @@ def workers(
             with _peers_may_be_missing(variant):
                 started.append(Worker(variant, routes, sink, environ))
                 stack.callback(started[-1].end)
+        with ThreadPoolExecutor(os.cpu_count()) as cores:
+            warming = [(worker, cores.submit(worker.warm_up, warm_up)) for worker in started]
         warm: list[Worker] = []
-        for worker in started:
+        for worker, done in warming:
             with _peers_may_be_missing(worker.variant):
-                worker.warm_up(warm_up)
+                done.result()
                 warm.append(worker)
         yield warm
 

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from statistics import median
 
 from tests.benchmarks.figures import added, added_ratio, spread, undisturbed
+from tests.benchmarks.pace import Rounds
 from tests.benchmarks.processes import Sink, workers
 from tests.benchmarks.report import Report, say
 from tests.benchmarks.variants import BY_NAME, VARIANTS, Variant
 
-Rounds = dict[str, list[float]]
+Found = dict[str, list[float]]
 """Microseconds per request of each round, by variant."""
 
 _MICRO = 1e6
@@ -37,22 +38,22 @@ _MEASURED: dict[bool, Mapping[int, Sequence[str]]] = {True: _JUDGED, False: _ALL
 class Effort:
     """How much is measured."""
 
-    rounds: int
+    rounds: Rounds
     batch: int
     warm_up: int
 
 
-def measure(variants: list[Variant], routes: int, sink: Sink, effort: Effort) -> tuple[Rounds, Rounds]:
+def measure(variants: list[Variant], routes: int, sink: Sink, effort: Effort) -> tuple[Found, Found]:
     """Run the rounds.
 
     Returns:
         Figures of the whole process, and of the loop's thread alone.
     """
     with workers(variants, routes, sink, effort.warm_up) as started:
-        process: Rounds = {worker.variant.name: [] for worker in started}
-        thread: Rounds = {worker.variant.name: [] for worker in started}
+        process: Found = {worker.variant.name: [] for worker in started}
+        thread: Found = {worker.variant.name: [] for worker in started}
         shuffled = random.Random(routes)
-        for number in range(effort.rounds):
+        for number in effort.rounds:
             if number % 5 == 0:
                 say(f"{routes} routes: round {number + 1} of {effort.rounds}")
             shuffled.shuffle(started)
@@ -79,7 +80,7 @@ def run(report: Report, sink: Sink, effort: Effort, *, lean: bool) -> None:
         "gzip, to a receiver that accepts and forgets), so an exporter's thread counts for everyone alike; 'loop' is "
         "the application's thread alone. What is added is taken from the lower decile of the rounds.",
     )
-    found: dict[int, Rounds] = {}
+    found: dict[int, Found] = {}
     for routes, names in _MEASURED[lean].items():
         process, thread = measure([BY_NAME[name] for name in names], routes, sink, effort)
         found[routes] = process
@@ -91,7 +92,7 @@ def run(report: Report, sink: Sink, effort: Effort, *, lean: bool) -> None:
     judge(report, found)
 
 
-def _row(name: str, process: Rounds, thread: Rounds) -> list[str]:
+def _row(name: str, process: Found, thread: Found) -> list[str]:
     own = process[name]
     bare = process.get("bare")
     more = f"{added(own, bare):+.0f}" if bare else "-"
@@ -100,7 +101,7 @@ def _row(name: str, process: Rounds, thread: Rounds) -> list[str]:
     return [BY_NAME[name].title, *(f"{figure:.0f}" for figure in figures), more, ratio]
 
 
-def judge(report: Report, found: Mapping[int, Rounds]) -> None:
+def judge(report: Report, found: Mapping[int, Found]) -> None:
     """The figures that have a goal.
 
     Args:
@@ -130,14 +131,14 @@ def growth(report: Report, sink: Sink, effort: Effort, *, lean: bool) -> None:
         "routes: by how much it grows is what thirty times as many series and models cost a processor's caches. Ours "
         "may grow by that, and a tenth.",
     )
-    found: dict[int, Rounds] = {routes: {name: [] for name in names} for routes in (_FEW, _MANY)}
+    found: dict[int, Found] = {routes: {name: [] for name in names} for routes in (_FEW, _MANY)}
     with ExitStack() as stack:
         started = [
             (routes, worker)
             for routes in found
             for worker in stack.enter_context(workers([BY_NAME[n] for n in names], routes, sink, effort.warm_up))
         ]
-        for number in range(effort.rounds):
+        for number in effort.rounds:
             if number % 5 == 0:
                 say(f"growth: round {number + 1} of {effort.rounds}")
             for routes, worker in started:

@@ -26,18 +26,20 @@ from otel_monitoring.metrics.reader import SnapshotReader
 from otel_monitoring.telemetry.meter_providers import GuardedMeterProvider
 from tests.benchmarks.client import Call, Client
 from tests.benchmarks.figures import added, spread, undisturbed
+from tests.benchmarks.pace import Rounds
 from tests.benchmarks.report import Report, say
 from tests.integration import seeded
 from tests.integration.servers import nx27017
 from tests.threaded_server import ThreadedServer
 
-_REQUESTS = 5
+_REQUESTS = 2
+"""In a round: few, so that many rounds are disturbed by nothing."""
 _COMMANDS = 5
 _MICRO = 1e6
 _WITHOUT, _WITH = "requests and commands measured", "and which request sends which command"
 
 
-def run(report: Report, rounds: int) -> None:
+def run(report: Report, rounds: Rounds) -> None:
     """The section of the report."""
     report.section(
         "Routes and their database",
@@ -101,7 +103,7 @@ def unnamed() -> list[str]:
         return missing
 
 
-async def _measured(uri: str, rounds: int) -> dict[str, list[float]]:
+async def _measured(uri: str, rounds: Rounds) -> dict[str, list[float]]:
     client: AsyncMongoClient[dict[str, Any]] = AsyncMongoClient(uri)
     reader = SnapshotReader(0.0)
     meters = GuardedMeterProvider([reader], shutdown_on_exit=False)
@@ -115,15 +117,15 @@ async def _measured(uri: str, rounds: int) -> dict[str, list[float]]:
         }
         found: dict[str, list[float]] = {name: [] for name in apps}
         shuffled, order = random.Random(1), list(apps)
-        for number in range(rounds + 2):
+        for client_of in apps.values():
+            await _cost(client_of)
+        for number in rounds:
             if number % 100 == 0:
                 say(f"round {number}")
             shuffled.shuffle(order)
             gc.collect()
             for name in order:
-                cost = await _cost(apps[name])
-                if number > 1:
-                    found[name].append(cost * _MICRO)
+                found[name].append(await _cost(apps[name]) * _MICRO)
             recorder.take()
         listening.detach()
     finally:

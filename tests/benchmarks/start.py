@@ -1,16 +1,16 @@
 """What the monitoring adds to the start of the example, and what it costs while nothing happens; and a probe."""
 
+import compileall
 import json
 import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.util import find_spec
-from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -28,9 +28,10 @@ _SDK = "the SDK and its OTLP exporters alone"
 _STAGES = ("imported", "started", "answered", "settled")
 _JUDGED = "answered"
 """FastAPI prepares an included router with the first request that passes it; with the package, before the first."""
+_SETTLE_SECONDS = 1.0
 _TIMEOUT = 1800
 _FOREIGN = ("OTEL_", "SMTP_", "ALERT", "SLACK_", "PYTHON")
-_CHECK = "from otel_monitoring.cli import main; main()"
+_CHECK = "**otel-monitoring check**"
 
 
 def run(report: Report, sink: Sink, rounds: int, *, lean: bool) -> None:
@@ -40,31 +41,35 @@ def run(report: Report, sink: Sink, rounds: int, *, lean: bool) -> None:
         "Process CPU of `examples/earlybird` under uvicorn, against a MongoDB-compatible server, once with the package "
         f"and once with names that stand for nothing; {rounds} interleaved rounds, each in new processes, whose "
         "bytecode is there. 'answered' is after the first two answers, a 401 and a 404 without the package: FastAPI "
-        "prepares its routers with its first requests; ours asks them at the start. 'settled' is a second later.",
+        "prepares its routers with its first requests; ours asks them at the start. 'settled', in a full run, is a "
+        "second later.",
     )
     if find_spec("nx_27017") is None:
         report.leave_out("start.instrument", "nx-27017 is not installed")
     else:
         with _examples(sink) as start:
-            _start(report, start, rounds, (_BARE, _OURS) if lean else (_BARE, _OURS, _EVERYTHING))
-    _check(report, rounds)
+            _start(report, start, rounds, lean=lean)
+    _check(report, rounds, lean=lean)
 
 
-def _start(report: Report, start: Any, rounds: int, variants: Sequence[str]) -> None:
-    found: dict[str, list[dict[str, float]]] = {name: [] for name in variants}
-    for number in range(rounds + 1):
-        say(f"start: round {number} of {rounds}")
-        for name, own in found.items():
-            measured = start(name, 0)
-            if number:  # the first compiles
-                own.append(measured)
+def _start(report: Report, start: Any, rounds: int, *, lean: bool) -> None:
+    names, shown = ((_BARE, _OURS), _STAGES[:-1]) if lean else ((_BARE, _OURS, _EVERYTHING), _STAGES)
+    settle = 0.0 if lean else _SETTLE_SECONDS
+    found: dict[str, list[dict[str, float]]] = {name: [] for name in names}
+    with ThreadPoolExecutor(len(names) if lean else 1) as at_once:
+        for number in range(rounds + 1):
+            say(f"start: round {number} of {rounds}")
+            measured = list(at_once.map(lambda name: start(name, settle, 0), names))
+            if number:  # the first reads from the disk what the others find read
+                for name, one in zip(names, measured, strict=True):
+                    found[name].append(one)
     rows = []
     for name, own in found.items():
-        stages = [[one[stage] * _MILLI for one in own] for stage in _STAGES]
+        stages = [[one[stage] * _MILLI for one in own] for stage in shown]
         judged = [one[_JUDGED] * _MILLI for one in own]
         added = paired(judged, [one[_JUDGED] * _MILLI for one in found[_BARE]], "difference")
         rows.append([name, *(f"{median(stage):.0f}" for stage in stages), f"{spread(judged):.0f}", f"{added:.0f}"])
-    report.table(("variant", *(f"{stage} ms" for stage in _STAGES), "± ms", "start: added ms"), rows)
+    report.table(("variant", *(f"{stage} ms" for stage in shown), "± ms", "start: added ms"), rows)
     least = {name: min(one[_JUDGED] for one in own) * _MILLI for name, own in found.items()}
     report.figure(
         "start.instrument",
@@ -74,46 +79,51 @@ def _start(report: Report, start: Any, rounds: int, variants: Sequence[str]) -> 
     )
 
 
-def _check(report: Report, rounds: int) -> None:
+def _check(report: Report, rounds: int, *, lean: bool) -> None:
     report.section(
         "`otel-monitoring check`",
         f"CPU of the whole process that asks a service which answers at once; {rounds} interleaved rounds.",
     )
-    commands = {
-        "`python -c pass`": ["-c", "pass"],
-        "`python -c 'import httpx'`": ["-c", "import httpx"],
-        "**otel-monitoring check**": ["-c", _CHECK, "check"],
-    }
-    found: dict[str, list[float]] = {name: [] for name in commands}
-    with _healthy() as url, TemporaryDirectory() as cache:
+    found: dict[str, list[float]] = {}
+    with _healthy() as url:
+        commands = {_CHECK: ["-c", "from otel_monitoring.cli import main; main()", "check", url]}
+        if not lean:
+            commands |= {"`python -c pass`": ["-c", "pass"], "`python -c 'import httpx'`": ["-c", "import httpx"]}
         for number in range(rounds + 1):
             for name, command in commands.items():
-                arguments = [*command, url] if command[-1] == "check" else command
-                cost = _cpu_of([sys.executable, *arguments], _environment({"PYTHONPYCACHEPREFIX": cache}))
+                cost = _cpu_of([sys.executable, *command], _environment({}))
                 if number:
-                    found[name].append(cost * _MILLI)
+                    found.setdefault(name, []).append(cost * _MILLI)
     rows = [[name, *(f"{v:.0f}" for v in (median(own), spread(own), min(own)))] for name, own in found.items()]
     report.table(("process", "median ms", "± ms", "least ms"), rows)
-    report.figure("start.check", min(found["**otel-monitoring check**"]))
+    report.figure("start.check", min(found[_CHECK]))
 
 
-def idle(report: Report, sink: Sink, *, seconds: int, ticks: int) -> None:
-    """The section about a service to which nothing happens."""
+def idle(report: Report, sink: Sink, *, seconds: int, ticks: int, lean: bool) -> None:
+    """The section about a service to which nothing happens; `lean`: its ticks pass while the example is idle."""
     report.section(
         "An idle service",
         f"The example for {seconds} s after its start, with all signals over OTLP, e-mail, Slack, a webhook and the "
         "SQLite store, and without the package; and a service that is driven by a clock set by hand, "
         f"{ticks:,} ticks of ten seconds, with requests in some of them and alerts that begin and end.",
     )
-    if find_spec("nx_27017") is None:
+    has_server = find_spec("nx_27017") is not None
+    if not has_server:
         for key in ("idle.cpu", "idle.memory", "idle.memory.ours"):
             report.leave_out(key, "nx-27017 is not installed")
-    else:
-        with _examples(sink) as start:
-            for compiled in (_SDK, _EVERYTHING):
-                start(compiled, 0)
-            _idle(report, start, seconds)
-    grown: dict[str, float] = _run_json([sys.executable, "-m", "tests.benchmarks.ticks", str(ticks)], _environment({}))
+
+    def week() -> dict[str, float]:
+        found: dict[str, float] = _run_json(
+            [sys.executable, "-m", "tests.benchmarks.ticks", str(ticks)], _environment({})
+        )
+        return found
+
+    with ThreadPoolExecutor(1) as beside:
+        begun = beside.submit(week) if lean else None
+        if has_server:
+            with _examples(sink) as start:
+                _idle(report, start, seconds)
+        grown = begun.result() if begun is not None else week()
     report.table(("after so many ticks", "resident MiB"), [[name, f"{mib:.1f}"] for name, mib in grown.items()])
     (*_, before, after) = grown.values()
     report.figure("idle.ticks", after - before)
@@ -122,7 +132,7 @@ def idle(report: Report, sink: Sink, *, seconds: int, ticks: int) -> None:
 def _idle(report: Report, start: Any, seconds: int) -> None:
     names = (_BARE, _SDK, _EVERYTHING)
     with ThreadPoolExecutor(len(names)) as pool:
-        found = dict(zip(names, pool.map(lambda name: start(name, seconds), names), strict=True))
+        found = dict(zip(names, pool.map(lambda name: start(name, _SETTLE_SECONDS, seconds), names), strict=True))
     rows = [[name, f"{own['idle'] * 100:.2f}", f"{own['resident'] / _MIB:.1f}"] for name, own in found.items()]
     bare, ours = found[_BARE], found[_EVERYTHING]
     report.table(("variant", "% of a core", "resident MiB"), rows, "idle")
@@ -138,8 +148,8 @@ def _examples(sink: Sink) -> Iterator[Any]:
     """Starts the example, by the name of its variant, and answers what it cost."""
     with ExitStack() as stack:
         server = stack.enter_context(nx27017())
-        folder = Path(stack.enter_context(TemporaryDirectory()))
-        common = {"MONGODB_URI": server.uri, "PYTHONPYCACHEPREFIX": str(folder / "bytecode")}
+        for package in ("otel_monitoring", "examples"):  # who compiles needs more time, and more memory
+            compileall.compile_dir(ROOT / package, quiet=2)
         nowhere = f"http://127.0.0.1:{free_port()}"
         everything = {
             "OTEL_EXPORTER_OTLP_ENDPOINT": sink.url,
@@ -157,12 +167,13 @@ def _examples(sink: Sink) -> Iterator[Any]:
             "OTEL_MONITORING_THRESHOLD_MEMORY_PERCENT": "100",
         }
 
-        def start(variant: str, idle_seconds: float) -> dict[str, float]:
+        def start(variant: str, settle_seconds: float, idle_seconds: float) -> dict[str, float]:
             which = {_BARE: "bare", _SDK: "sdk"}.get(variant, "monitored")
             state = stack.enter_context(TemporaryDirectory())
             configured = everything if variant in (_EVERYTHING, _SDK) else {}
-            own = {**common, **configured, "OTEL_MONITORING_STATE_DIR": state}
-            command = [sys.executable, "-m", "tests.benchmarks.starting", which, str(idle_seconds)]
+            own = {"MONGODB_URI": server.uri, **configured, "OTEL_MONITORING_STATE_DIR": state}
+            seconds = (str(settle_seconds), str(idle_seconds))
+            command = [sys.executable, "-m", "tests.benchmarks.starting", which, *seconds]
             cost: dict[str, float] = _run_json(command, _environment(own))
             return cost
 

@@ -1,8 +1,9 @@
 """The example (examples/earlybird) under uvicorn: prints, as JSON, what its process costs at each stage.
 
-Started as `python -m tests.benchmarks.starting bare|sdk|monitored SECONDS`: it starts, answers, and is idle for so many
-seconds. Without the monitoring the names of the package that the example uses stand for nothing; everything else is the
-same. `sdk`: without it, but with the SDK and its OTLP exporters. `MONGODB_URI` is its database.
+Started as `python -m tests.benchmarks.starting bare|sdk|monitored SETTLE IDLE`: it starts, answers, is left alone for
+SETTLE seconds, and is measured while it is idle for IDLE more. Without the monitoring the names of the package that the
+example uses stand for nothing; everything else is the same. `sdk`: without it, but with the SDK and its OTLP exporters.
+`MONGODB_URI` is its database.
 """
 
 import asyncio
@@ -18,7 +19,6 @@ from typing import Any
 
 from tests.benchmarks.setups import export_by_hand
 
-_SETTLE_SECONDS = 1.0
 _PATHS = ("/api/users/me", "/api/health")
 
 
@@ -55,7 +55,7 @@ def _without_monitoring() -> None:
         vars(module).update(values)
 
 
-async def _serve(idle_seconds: float) -> dict[str, float]:
+async def _serve(settle_seconds: float, idle_seconds: float) -> dict[str, float]:
     import httpx
     import uvicorn
 
@@ -71,7 +71,7 @@ async def _serve(idle_seconds: float) -> dict[str, float]:
         for path in _PATHS:
             await client.get(path)
     found["answered"] = time.process_time()
-    await asyncio.sleep(_SETTLE_SECONDS)
+    await asyncio.sleep(settle_seconds)
     found["settled"] = began = time.process_time()
     if idle_seconds:
         await asyncio.sleep(idle_seconds)
@@ -92,7 +92,7 @@ def main() -> None:
         _without_monitoring()
     if sys.argv[1] == "sdk":
         export_by_hand()
-    found = asyncio.run(_serve(float(sys.argv[2])))
+    found = asyncio.run(_serve(*map(float, sys.argv[2:4])))
     sys.stdout.write(json.dumps(found) + "\n")
 
 

@@ -19,6 +19,7 @@ from otel_monitoring.metrics.reader import SnapshotReader
 from otel_monitoring.tracing import traced
 from otel_monitoring.tracing.destination import Destination, use
 from tests.benchmarks.figures import added, added_ratio, spread, undisturbed
+from tests.benchmarks.pace import Rounds
 from tests.benchmarks.report import Report
 
 _CALLS = 1000
@@ -41,7 +42,7 @@ def _work() -> int:
     return 1
 
 
-def run(report: Report, rounds: int) -> None:
+def run(report: Report, rounds: Rounds) -> None:
     """The section of the report."""
     report.section(
         "Traced operations",
@@ -52,11 +53,11 @@ def run(report: Report, rounds: int) -> None:
     with ExitStack() as stack:
         ways = _ways(stack)
         found: dict[str, list[float]] = {name: [] for name in ways}
-        for number in range(rounds + 1):
+        for cost in ways.values():
+            cost()
+        for _ in rounds:
             for name, cost in ways.items():
-                measured = cost() * _MICRO
-                if number:
-                    found[name].append(measured)
+                found[name].append(cost() * _MICRO)
     base, spans = found[_UNDECORATED], found[_SPANS]
     rows = [
         [
