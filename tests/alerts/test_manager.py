@@ -344,7 +344,7 @@ async def test_an_alert_leaves_without_details_where_reading_them_fails(monkeypa
     def fail(_: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr("otel_monitoring.alerts.model.jsonable", fail)
+    monkeypatch.setattr("otel_monitoring.redact.json_value.jsonable", fail)
     manager = AlertManager(channels=[])
     assert await manager.send_alert("custom", "password=hunter2", details={"a": 1}, labels={"b": "c"})
     event = (await manager.get_alert_history())[0]
