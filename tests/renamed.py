@@ -113,7 +113,8 @@ def serve() -> dict[str, Any]:
 
     app.include_router(router)
     with TestClient(app, raise_server_exceptions=False) as http:
-        answers = [http.get(path).status_code for path in ("/outer/shop/orders/1", "/shop/orders/0", "/nothing")]
+        paths = ("/outer/shop/orders/1", "/outer/shop/orders/1", "/shop/orders/0", "/nothing")
+        answers = [http.get(path).status_code for path in paths]
         health = http.get("/api/health").json()
         diagnostics = http.get("/api/health/diagnostics").json()
     client.close()

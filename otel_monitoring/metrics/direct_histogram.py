@@ -14,6 +14,7 @@ from opentelemetry import metrics
 from opentelemetry.context import Context
 
 from otel_monitoring.forks import renewed
+from otel_monitoring.metrics.sdk_histogram import Place, SdkHistogram
 from otel_monitoring.metrics.slow_requests import Slowest
 from otel_monitoring.metrics.snapshot import AttributeValue, Histogram, Series
 from otel_monitoring.runtime.give_way import giving_way
@@ -167,7 +168,7 @@ class RecordedHistogram:
     """
 
     def __init__(self, direct: DirectHistogram, instrument: metrics.Histogram, readers: Collection[object]) -> None:
-        self.instrument = instrument
+        self.exported = SdkHistogram(instrument)
         self.readers = readers
         self._direct = direct
 
@@ -184,13 +185,14 @@ class RecordedSeries:
         slowest: Where the slowest traced requests of the series are kept; None: nowhere.
     """
 
-    __slots__ = ("_direct", "_instrument", "_readers", "_recent", "attributes", "slowest")
+    __slots__ = ("_direct", "_exported", "_place", "_readers", "_recent", "attributes", "slowest")
 
     def __init__(self, of: RecordedHistogram, attributes: Mapping[str, str | int], direct: BoundHistogram) -> None:
         self.attributes = attributes
         self._direct = direct
         self._recent = direct.recent
-        self._instrument = of.instrument
+        self._exported = of.exported
+        self._place: Place | None = None
         self._readers = of.readers
         self.slowest: Slowest | None = None
 
@@ -202,4 +204,4 @@ class RecordedSeries:
         if len(recent) >= _BATCH:
             self._direct.add_recent()
         if self._readers:
-            self._instrument.record(value, self.attributes, context)
+            self._place = self._exported.record(value, self.attributes, context, self._place)
