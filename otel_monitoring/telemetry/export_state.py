@@ -36,6 +36,7 @@ class ExportState:
 
     Attributes:
         queue: Reads how many spans or records wait in the queue; None: there is no queue.
+        queue_fill: Reads how much of the queue is full, from 0 to 1; a quarter, where that is not known.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class ExportState:
         self._clock = clock
         self.sends_to(endpoint, protocol)
         self.queue: Callable[[], int | None] | None = None
+        self.queue_fill: Callable[[], float] = _unknown_fill
         self._lock = renewed(self, "_lock", threading.Lock)
         self._exported = self._failures = self._dropped = 0
         self._success_at: float | None = None
@@ -157,6 +159,10 @@ class ExportState:
                 "last_error": self._last_error,
                 "queue": queue() if queue is not None else None,
             }
+
+
+def _unknown_fill() -> float:
+    return 0.25
 
 
 def without_credentials(endpoint: str) -> str:

@@ -137,13 +137,13 @@ class FileProviders:
             if (meters := self.by_signal.get("metrics")) is not None:
                 for reader in meters._metric_readers:  # noqa: SLF001
                     if (exporter := getattr(reader, "_exporter", None)) is not None:
-                        self._count("metrics", exporter, lambda data: data)
+                        self._count("metrics", exporter, lambda data, _: data)
 
     def _watch_queue(self, signal: Signal, processor: Any) -> None:
         if hasattr(processor, "_batch_processor"):
             count_queue(processor, self.states[signal])
 
-    def _count(self, signal: Signal, exporter: Any, prepare: Callable[[Any], Any]) -> None:
+    def _count(self, signal: Signal, exporter: Any, prepare: Callable[[Any, Callable[[], float]], Any]) -> None:
         state, export = self.states[signal], exporter.export
         if type(exporter).__module__.startswith("opentelemetry.exporter.otlp."):
             count_refusals(exporter)
@@ -153,7 +153,7 @@ class FileProviders:
             items = _items(batch)
             with state.exporting():
                 try:
-                    result = export(prepare(batch), *args, **options)
+                    result = export(prepare(batch, state.queue_fill), *args, **options)
                 except Exception as error:
                     state.explain(f"{type(error).__name__}: {error}")
                     state.failed(items)

@@ -218,7 +218,7 @@ class CountedLogExporter(LogRecordExporter):
 
     def export(self, batch: Sequence[ReadableLogRecord]) -> LogRecordExportResult:
         """Export and count a batch."""
-        sent = self._exporter.send(redacted_records(batch), len(batch))
+        sent = self._exporter.send(redacted_records(batch, self._exporter.queue_fill), len(batch))
         return LogRecordExportResult.SUCCESS if sent else LogRecordExportResult.FAILURE
 
     def shutdown(self) -> None:

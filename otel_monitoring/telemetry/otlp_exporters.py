@@ -136,6 +136,10 @@ class CountedExporter:
         self._closed = False
         self._busy = renewed(self, "_busy", threading.Lock)
 
+    def queue_fill(self) -> float:
+        """How much of the queue is full, from 0 to 1."""
+        return self._state.queue_fill()
+
     def send(self, batch: object, items: int, **options: float) -> bool:
         """Export `batch`, which has `items` spans, log records or data points; False if the exporter gave it up.
 

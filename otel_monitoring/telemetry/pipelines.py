@@ -34,18 +34,24 @@ class _Queue:
 
     @classmethod
     def of(cls, processor: Any, state: ExportState) -> "_Queue | None":
-        """The queue of `processor`, which counts drops in `state` from now on; None if the seam has failed."""
+        """The queue of `processor`, which `state` reads from now on, with its drops; None if the seam has failed."""
         with seams.EXPORT_QUEUE:
             batch = processor._batch_processor  # noqa: SLF001
-            len(batch._queue)  # noqa: SLF001
+            len(batch._queue) / batch._queue.maxlen  # noqa: SLF001
             inspect.signature(batch.shutdown).bind(timeout_millis=1)
             batch._metrics = metrics = QueueMetrics(batch._metrics, state)  # noqa: SLF001
             batch.emit = _dropping(batch.emit, batch._queue, metrics)  # noqa: SLF001
-            return cls(batch)
+            queue = cls(batch)
+            state.queue, state.queue_fill = queue.length, queue.fill
+            return queue
         return None
 
     def length(self) -> int | None:
         return seams.EXPORT_QUEUE.get(lambda: len(self._batch._queue), None)  # noqa: SLF001
+
+    def fill(self) -> float:
+        queue: deque[Any] = self._batch._queue  # noqa: SLF001
+        return len(queue) / (queue.maxlen or 1)
 
     def close(self, timeout: float) -> bool:
         """Export what waits, for at most `timeout` seconds; False if the seam has failed."""
@@ -77,9 +83,7 @@ def _dropping(emit: Callable[[Any], None], queue: deque[Any], metrics: QueueMetr
 
 def count_queue(processor: Any, state: ExportState) -> None:
     """From now on, `state` has the length of the queue of a batch processor, and counts what it drops."""
-    queue = _Queue.of(processor, state)
-    if queue is not None:
-        state.queue = queue.length
+    _Queue.of(processor, state)
 
 
 class BatchPipeline:
@@ -97,8 +101,6 @@ class BatchPipeline:
         self._state = state
         self._switch = switch
         self._queue = _Queue.of(processor, state)
-        if self._queue is not None:
-            state.queue = self._queue.length
         switch(True)
 
     def flush(self) -> None:

@@ -7,7 +7,7 @@ application's own processors and exporters get the original.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
@@ -33,14 +33,16 @@ _QUERY_VALUE = re.compile(r"(?<==)[^&]*")
 _redacting = fail_open("redacting what is exported")
 
 
-def redacted_spans(spans: Sequence[ReadableSpan]) -> Sequence[ReadableSpan]:
-    """`spans`, with a redacted copy of each span that has an exception event or a status description."""
-    return PausingBatch(spans, _redacted_span)
+def redacted_spans(spans: Sequence[ReadableSpan], fill: Callable[[], float]) -> Sequence[ReadableSpan]:
+    """`spans`, with a redacted copy of each that has an exception event or a status description; see `PausingBatch`."""
+    return PausingBatch(spans, _redacted_span, fill)
 
 
-def redacted_records(records: "Sequence[ReadableLogRecord]") -> "Sequence[ReadableLogRecord]":
+def redacted_records(
+    records: "Sequence[ReadableLogRecord]", fill: Callable[[], float]
+) -> "Sequence[ReadableLogRecord]":
     """`records`, with a redacted copy of each that is an ERROR or worse, has an exception, or is an access log."""
-    return PausingBatch(records, _redacted_if_needed)
+    return PausingBatch(records, _redacted_if_needed, fill)
 
 
 class _RedactedSpan:

@@ -101,7 +101,7 @@ class CountedSpanExporter(SpanExporter):
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Export and count a batch."""
-        sent = self._exporter.send(redacted_spans(spans), len(spans))
+        sent = self._exporter.send(redacted_spans(spans, self._exporter.queue_fill), len(spans))
         return SpanExportResult.SUCCESS if sent else SpanExportResult.FAILURE
 
     def shutdown(self) -> None:

@@ -89,8 +89,8 @@ def test_neither_form_is_exported_with_a_secret(monkeypatch: pytest.MonkeyPatch,
     provider.add_span_processor(SimpleSpanProcessor(exported))
     with provider.get_tracer("test").start_as_current_span("job") as span:
         ExceptionSignal(records.logger).record(ValueError("mongodb://ana:hunter2@db/shop"), span, EVENT)
-    (exported_span,) = redacted_spans(exported.get_finished_spans())
-    (record,) = redacted_records(records.exporter.get_finished_logs())
+    (exported_span,) = redacted_spans(exported.get_finished_spans(), float)
+    (record,) = redacted_records(records.exporter.get_finished_logs(), float)
     for attributes in (exported_span.events[0].attributes or {}, record.log_record.attributes or {}):
         assert "ValueError" in str(attributes["exception.stacktrace"])
         assert "db/shop" in str(attributes["exception.message"])

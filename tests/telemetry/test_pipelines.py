@@ -54,7 +54,11 @@ def test_what_finds_the_queue_full_is_dropped_counted_and_logged_once(caplog: py
     with caplog.at_level(logging.WARNING):
         end("a", "b", "c", "d")
         assert exporter.began.wait(60)
-        end("e", "f", "g", "h")
+        assert state.queue_fill() == 0.0
+        end("e")
+        assert state.queue_fill() == 1 / SIZE
+        end("f", "g", "h")
+        assert state.queue_fill() == 1.0
         end(*"ijklmnop")
     assert state.block(0.0)["dropped"] == 8
     assert len([one for one in caplog.records if "Queue full" in one.getMessage()]) == 1
