@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
-from tests.benchmarks.processes import Sink, Worker, workers
+from tests.benchmarks.processes import QUIET, Sink, Worker, workers
 from tests.benchmarks.report import Report, say
 from tests.benchmarks.variants import BY_NAME
 
@@ -13,7 +13,7 @@ _WARM_UP = 600
 _CHUNK = 10_000
 _MIB = 2**20
 # The history of the last 300 s in 30 steps, made to pass ten times as fast: full long before the requests end.
-_SHORT_HISTORY = {"OTEL_MONITORING_SAMPLE_INTERVAL": "1", "OTEL_MONITORING_WINDOW": "30"}
+_SETTINGS = {"OTEL_MONITORING_SAMPLE_INTERVAL": "1", "OTEL_MONITORING_WINDOW": "30", **QUIET}
 _BARE, _NATIVE, _OURS = "bare", "native", "ours_full"
 _NAMES = (_BARE, _NATIVE, _OURS)
 _MORE_THAN_A_QUEUE = 3_000
@@ -87,7 +87,7 @@ def _worker(name: str, routes: int) -> Iterator[Worker]:
     """
     sink = Sink()
     try:
-        with workers([BY_NAME[name]], routes, sink, _WARM_UP, _SHORT_HISTORY) as (worker,):
+        with workers([BY_NAME[name]], routes, sink, _WARM_UP, _SETTINGS) as (worker,):
             if worker.variant.sends is not None:
                 with sink.silent():
                     worker.do("unsent", count=_MORE_THAN_A_QUEUE)

@@ -6,7 +6,7 @@ from statistics import median
 
 from otel_monitoring.status_page.document import page
 from tests.benchmarks.figures import paired
-from tests.benchmarks.processes import Sink, Worker, workers
+from tests.benchmarks.processes import QUIET, Sink, Worker, workers
 from tests.benchmarks.report import Report, say
 from tests.benchmarks.variants import BY_NAME
 
@@ -16,7 +16,6 @@ _EACH = 20
 _WARM_UP = 300
 _PAGES = 5
 # An alert in one of the two services would be the difference between them.
-_QUIET = {f"OTEL_MONITORING_THRESHOLD_{what}_PERCENT": "100" for what in ("ERROR_RATE", "CPU", "MEMORY")}
 _KB = 1000
 _UPDATES = {
     "first": "the first, with gzip",
@@ -33,7 +32,7 @@ def run(report: Report, sink: Sink, rounds: int, seconds: int) -> None:
         f"page itself asks, beside the same service without pages at the same time: {rounds} rounds of {seconds} s.",
     )
     variant = BY_NAME["ours_embedded"]
-    with workers([variant, variant], _ROUTES, sink, _WARM_UP, _QUIET) as services, ThreadPoolExecutor(2) as both:
+    with workers([variant, variant], _ROUTES, sink, _WARM_UP, QUIET) as services, ThreadPoolExecutor(2) as both:
         found: dict[int, list[float]] = {0: [], _PAGES: []}
         sizes: list[dict[str, float]] = []
         for number in range(rounds):

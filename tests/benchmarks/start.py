@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from tests.benchmarks.figures import paired, spread
-from tests.benchmarks.processes import ROOT, Sink
+from tests.benchmarks.processes import QUIET, ROOT, Sink
 from tests.benchmarks.report import Report, say
 from tests.integration.servers import nx27017
 from tests.ports import free_port
@@ -162,9 +162,7 @@ def _examples(sink: Sink) -> Iterator[Any]:
             "ALERT_WEBHOOK_URL": f"{nowhere}/hook",
             "ALERT_WEBHOOK_ALLOW_PRIVATE": "true",
             "ALERTMANAGER_URL": nowhere,
-            # A busy or full host is the neighbours': with it the service would collect evidence, send and retry.
-            "OTEL_MONITORING_THRESHOLD_CPU_PERCENT": "100",
-            "OTEL_MONITORING_THRESHOLD_MEMORY_PERCENT": "100",
+            **QUIET,
         }
 
         def start(variant: str, settle_seconds: float, idle_seconds: float) -> dict[str, float]:
