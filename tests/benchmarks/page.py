@@ -15,7 +15,6 @@ _STATUSES = [200, 404, 503]
 _EACH = 20
 _WARM_UP = 300
 _PAGES = 5
-# An alert in one of the two services would be the difference between them.
 _KB = 1000
 _UPDATES = {
     "first": "the first, with gzip",
