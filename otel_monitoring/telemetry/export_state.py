@@ -36,7 +36,7 @@ class ExportState:
 
     Attributes:
         queue: Reads how many spans or records wait in the queue; None: there is no queue.
-        queue_fill: Reads how much of the queue is full, from 0 to 1; a quarter, where that is not known.
+        queue_fill: Reads how much of the queue is full, from 0 to 1; a half, where that is not known.
     """
 
     def __init__(
@@ -162,7 +162,7 @@ class ExportState:
 
 
 def _unknown_fill() -> float:
-    return 0.25
+    return 0.5
 
 
 def without_credentials(endpoint: str) -> str:
