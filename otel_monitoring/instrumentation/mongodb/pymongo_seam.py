@@ -25,7 +25,7 @@ _DIRECT: Final[dict[str, Callable[..., None]]] = {
 }
 """What publishes the events of pools that each command causes, and what takes the same arguments.
 
-To make an event and to look for who wants it takes three times as long as to record it.
+To make these events and to look for who wants them takes a sixth of what it takes to measure a command.
 """
 
 
