@@ -7,7 +7,8 @@ from typing import Any, Final
 
 from otel_monitoring.redact.text import redact, text_of
 
-_LARGEST: Final = 2**64
+LARGEST: Final = 2**64
+"""Whole numbers from here on are told as texts."""
 _LEVELS: Final = 50
 _encode = json.JSONEncoder(allow_nan=False).encode
 
@@ -22,7 +23,7 @@ def json_text(answer: object) -> str:
 
 def _strict(answer: object, levels: int) -> Any:
     """`answer` without NaN and infinity, and every value of another type as its redacted text."""
-    if answer is None or isinstance(answer, str | bool) or (isinstance(answer, int) and abs(answer) < _LARGEST):
+    if answer is None or isinstance(answer, str | bool) or (isinstance(answer, int) and abs(answer) < LARGEST):
         return answer
     if isinstance(answer, float):
         return answer if math.isfinite(answer) else None

@@ -10,6 +10,7 @@ from enum import Enum
 from itertools import islice
 from typing import Any, Final
 
+from otel_monitoring.redact.json_text import LARGEST
 from otel_monitoring.redact.text import REPLACED, is_secret, kind_of, redact, text_of
 
 LENGTH: Final = 8192
@@ -22,7 +23,6 @@ _TEXT_LENGTH: Final = 1000
 _READ_LENGTH: Final = 20_000
 """The most characters of text that are redacted in one value: redaction costs time."""
 
-_LARGEST: Final = 2**64
 _CARD_DIGITS: Final = 10**13
 _CAUSES: Final = 5
 _MORE: Final = "…"
@@ -160,7 +160,7 @@ class _Converter:
             exact = float.__add__(value, 0.0)
             return self._spent(exact) if math.isfinite(exact) else self._spent(_not_finite(exact))
         whole = int.__add__(value, 0)
-        if not -_LARGEST < whole < _LARGEST:
+        if not -LARGEST < whole < LARGEST:
             return self._text(str(whole) if whole.bit_length() < 512 else f"a number of {whole.bit_length()} bits")
         hidden = abs(whole) >= _CARD_DIGITS and redact(whole) != str(whole)  # smaller ones are times in milliseconds
         return self._spent(REPLACED if hidden else whole)

@@ -37,11 +37,11 @@ class _Queue:
         """The queue of `processor`, which `state` reads from now on, with its drops; None if the seam has failed."""
         with seams.EXPORT_QUEUE:
             batch = processor._batch_processor  # noqa: SLF001
-            len(batch._queue) / batch._queue.maxlen  # noqa: SLF001
+            queue = cls(batch)
+            queue.fill()
             inspect.signature(batch.shutdown).bind(timeout_millis=1)
             batch._metrics = metrics = QueueMetrics(batch._metrics, state)  # noqa: SLF001
             batch.emit = _dropping(batch.emit, batch._queue, metrics)  # noqa: SLF001
-            queue = cls(batch)
             state.queue, state.queue_fill = queue.length, queue.fill
             return queue
         return None
@@ -50,8 +50,8 @@ class _Queue:
         return seams.EXPORT_QUEUE.get(lambda: len(self._batch._queue), None)  # noqa: SLF001
 
     def fill(self) -> float:
-        queue: deque[Any] = self._batch._queue  # noqa: SLF001
-        return len(queue) / (queue.maxlen or 1)
+        queue: Any = self._batch._queue  # noqa: SLF001
+        return float(len(queue) / queue.maxlen)
 
     def close(self, timeout: float) -> bool:
         """Export what waits, for at most `timeout` seconds; False if the seam has failed."""
@@ -82,7 +82,7 @@ def _dropping(emit: Callable[[Any], None], queue: deque[Any], metrics: QueueMetr
 
 
 def count_queue(processor: Any, state: ExportState) -> None:
-    """From now on, `state` has the length of the queue of a batch processor, and counts what it drops."""
+    """From now on, `state` reads the queue of a batch processor, and counts what it drops."""
     _Queue.of(processor, state)
 
 

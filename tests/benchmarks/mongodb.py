@@ -181,18 +181,15 @@ def _clients(make: Callable[..., Any], stack: ExitStack, *, lean: bool) -> dict[
         stack.callback(_attach(made.shop, tracers))
         return made
 
-    clients = {
+    return {
         _PLAIN: make(),
         _NOTHING: make(_Commands(), _Pools()),
         _METRICS: ours(None),
         _SPANS: ours(_own_tracers()),
-        _BARE_SPANS: make(_BareSpans(_tracers())),
+        **({} if lean else {_BARE_SPANS: make(_BareSpans(_tracers()))}),
         # What `PymongoInstrumentor` registers, for every client that is made after it.
         _CONTRIB: make(CommandTracer(_tracers().get_tracer("benchmark"))),
     }
-    if lean:
-        del clients[_BARE_SPANS]
-    return clients
 
 
 def _sync(uri: str, rounds: Rounds, *, lean: bool) -> dict[str, list[float]]:
