@@ -1,4 +1,4 @@
-"""`renewed`: locks and tables that are replaced by new ones in a forked child.
+"""`renewed`: locks and tables that are replaced by new ones in a forked child; `told`: what is called in one.
 
 Only the forking thread exists in the child. A lock that another thread held at the fork stays held there for ever, and
 work that another thread had begun is never finished.
@@ -21,6 +21,7 @@ _PATIENCE = 1.0
 
 _renewed: "WeakKeyDictionary[object, dict[str, Callable[[], object]]]" = WeakKeyDictionary()
 _waited_for: "WeakKeyDictionary[object, str]" = WeakKeyDictionary()
+_told: "WeakKeyDictionary[object, Callable[[Any], object]]" = WeakKeyDictionary()
 
 
 class _Held(threading.local):
@@ -52,6 +53,18 @@ def renewed(owner: object, attribute: str, make: Callable[[], T], *, wait: bool 
     return make()
 
 
+def told(owner: T, forked: Callable[[T], object]) -> None:
+    """Call `forked` in every child forked while `owner` lives, when everything is renewed there.
+
+    For what cannot be replaced, because others refer to it.
+
+    Args:
+        owner: What it is called with; it is held by a weak reference.
+        forked: A function that never raises and does not refer to `owner`.
+    """
+    _told[owner] = forked
+
+
 def _before() -> None:
     deadline = time.monotonic() + _PATIENCE
     for owner, attribute in list(_waited_for.items()):
@@ -70,6 +83,8 @@ def _in_child() -> None:
     for owner, attributes in list(_renewed.items()):
         for attribute, make in attributes.items():
             setattr(owner, attribute, make())
+    for owner, forked in list(_told.items()):
+        forked(owner)
 
 
 if hasattr(os, "register_at_fork"):

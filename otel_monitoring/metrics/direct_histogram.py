@@ -13,7 +13,7 @@ from typing import Final
 from opentelemetry import metrics
 from opentelemetry.context import Context
 
-from otel_monitoring.forks import renewed
+from otel_monitoring.forks import renewed, told
 from otel_monitoring.metrics.sdk_histogram import Place, SdkHistogram
 from otel_monitoring.metrics.slow_requests import Slowest
 from otel_monitoring.metrics.snapshot import AttributeValue, Histogram, Series
@@ -82,6 +82,11 @@ class BoundHistogram:
             taken, self._added = self._added, None
         return None if taken is None else _bounded(taken)
 
+    def forget(self) -> None:
+        """Forget the values since the last `take`: in a forked child, where they are the parent's."""
+        self.recent.clear()
+        self._added = None
+
 
 def _distribution(values: list[float]) -> Histogram:
     """The distribution of a few values, which it sorts."""
@@ -129,6 +134,12 @@ class DirectHistogram:
         self._binding = renewed(self, "_binding", threading.Lock)
         self._max_series = max_series
         self._bound: dict[object, BoundHistogram] = {}
+        told(self, DirectHistogram._forget)
+
+    def _forget(self) -> None:
+        """Leave the parent's values to the parent, which counts them."""
+        for bound in self._bound.values():
+            bound.forget()
 
     def bind(self, attributes: Mapping[str, AttributeValue]) -> BoundHistogram:
         """The series with `attributes`; the same object for the same attributes."""

@@ -1,6 +1,7 @@
 """Histograms without the SDK have the SDK's figures, in any number of threads, whoever reads them besides."""
 
 import gc
+import os
 import threading
 from collections.abc import Iterator
 
@@ -131,6 +132,24 @@ def test_many_threads_lose_nothing_while_snapshots_are_taken() -> None:
         taken += [values for _, values in direct.take()]
     taken += [values for _, values in direct.take()]
     assert (merged(taken).count, merged(taken).sum) == (8000, 8000.0)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform does not fork")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_forked_child_counts_its_own_values_alone() -> None:
+    """Those of the parent that were not taken yet are taken there."""
+    direct = DirectHistogram(NAME)
+    series, few = direct.bind({"n": 1}), direct.bind({"n": 2})
+    for _ in range(21):  # some are added already, some wait
+        series.record(1.0)
+    few.record(1.0)
+    pid = os.fork()
+    if pid == 0:
+        before = direct.has_values
+        series.record(2.0)
+        os._exit([(bound is series, values.sum) for bound, values in direct.take()] == [(True, 2.0)] and not before)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 1
+    assert [(values.count, values.sum) for _, values in direct.take()] == [(21, 21.0), (1, 1.0)]
 
 
 def test_readers_come_and_go_while_values_are_recorded() -> None:

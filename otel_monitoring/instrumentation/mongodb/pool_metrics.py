@@ -144,7 +144,8 @@ class PoolMetrics(ConnectionPoolListener):
     def __init__(self, meter: Meter, times: ConnectionTimes) -> None:
         self.enabled = True
         self._times = times
-        self._pools: dict[Address, Pool] = {}
+        # In a forked child the driver closes none of the parent's connections, and makes pools of its own.
+        self._pools: dict[Address, Pool] = renewed(self, "_pools", dict)
         self._guard = fail_open("database pool metrics")
         self._timeouts = meter.create_counter(semconv.DB_CLIENT_CONNECTION_TIMEOUTS, unit="{timeout}")
         for name, unit, observe in (

@@ -4,6 +4,7 @@ import asyncio
 import datetime
 import gc
 import logging
+import os
 import sys
 import weakref
 from collections.abc import Iterator
@@ -612,6 +613,28 @@ def test_a_pool_met_in_mid_life_is_learned(telemetry: Telemetry, pools: PoolMetr
     assert telemetry.connections() == {"idle": 0, "used": 1}
     check_in(pools, 6)
     assert telemetry.connections() == {"idle": 1, "used": 0}
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform does not fork")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_forked_child_has_the_pools_of_its_own_alone(telemetry: Telemetry, pools: PoolMetrics) -> None:
+    """The driver makes new ones there, and tells nothing of the end of the parent's."""
+    pools.pool_created(PoolCreatedEvent(ADDRESS, {}))
+    create(pools, 1)
+    create(pools, 2)
+    check_out(pools, 1)
+    pools.connection_check_out_started(ConnectionCheckOutStartedEvent(ADDRESS))
+    pid = os.fork()
+    if pid == 0:
+        pools.pool_created(PoolCreatedEvent(ADDRESS, {}))
+        create(pools, 1)
+        check_out(pools, 1)
+        check_in(pools, 1)
+        most = [point.value for point in telemetry.points(c.DB_CLIENT_CONNECTION_MAX)]
+        waiting = [point.value for point in telemetry.points(c.DB_CLIENT_CONNECTION_PENDING_REQUESTS)]
+        os._exit((telemetry.connections(), most, waiting) == ({"idle": 1, "used": 0}, [100], [0]))
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 1
+    assert telemetry.connections() == {"idle": 1, "used": 1}
 
 
 def test_a_pool_without_limit_has_no_maximum(telemetry: Telemetry, pools: PoolMetrics) -> None:
