@@ -98,10 +98,17 @@ class Pool:
         return perf_counter() - known.since[-1] if known.since else None
 
     def learned(self, connection: int) -> _Connection:
-        """A connection that was created before its pool was known."""
+        """A connection that is checked out and was not known to be idle.
+
+        It was created before its pool was known; or it was checked in, and the driver did not report that, as when the
+        task that returned it was cancelled. No pool has two connections with one number.
+        """
         with self._lock:
             known = self.connections.setdefault(connection, _Connection())
-            known.open += 1
+            if 0 < len(self.limits) <= known.open:
+                del known.since[:1]
+            else:
+                known.open += 1
             return known
 
     def count(self) -> tuple[int, int]:

@@ -615,6 +615,24 @@ def test_a_pool_met_in_mid_life_is_learned(telemetry: Telemetry, pools: PoolMetr
     assert telemetry.connections() == {"idle": 1, "used": 0}
 
 
+@pytest.mark.parametrize("clients", [1, 2])
+def test_a_connection_whose_return_was_not_reported_is_in_use_once(
+    telemetry: Telemetry, pools: PoolMetrics, clients: int
+) -> None:
+    """A task that is cancelled while it returns its connection leaves the driver without that event."""
+    for _ in range(clients):
+        pools.pool_created(PoolCreatedEvent(ADDRESS, {"maxPoolSize": 1}))
+        create(pools, 1)
+    for _ in range(5):
+        for _ in range(clients):
+            check_out(pools, 1)
+
+    assert telemetry.connections() == {"idle": 0, "used": clients}
+    for _ in range(clients):
+        check_in(pools, 1)
+    assert telemetry.connections() == {"idle": clients, "used": 0}
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform does not fork")
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_a_forked_child_has_the_pools_of_its_own_alone(telemetry: Telemetry, pools: PoolMetrics) -> None:
