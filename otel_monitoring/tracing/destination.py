@@ -68,17 +68,16 @@ class Destination:
         self._errors = BoundedNames(_MAX_ERRORS)
         self._series: dict[tuple[str, str | None], RecordedSeries] = {}
         instrument = OPERATION_DURATIONS.create(meter_provider.get_meter(SCOPE, schema_url=SCHEMA_URL))
-        self._readers = other_readers(meter_provider)
-        self._durations = RecordedHistogram(direct(OPERATION_DURATIONS.name), instrument, self._readers)
+        self._durations = RecordedHistogram(direct(OPERATION_DURATIONS.name), instrument, other_readers(meter_provider))
 
-    def durations(self, operation: str, error: str | None) -> RecordedSeries | None:
-        """What records the durations of an operation in seconds; None: nobody exports them.
+    def durations(self, operation: str, error: str | None) -> RecordedSeries:
+        """What records the durations of an operation in seconds.
 
         Args:
             operation: The operation's name.
             error: The type of the error by which it failed; None: it succeeded.
         """
-        return (self._series.get((operation, error)) or self._bind(operation, error)) if self._readers else None
+        return self._series.get((operation, error)) or self._bind(operation, error)
 
     def _bind(self, operation: str, error: str | None) -> RecordedSeries:
         attributes = {OPERATION_NAME: self._operations(operation)}

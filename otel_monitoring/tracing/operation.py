@@ -123,8 +123,7 @@ class Run(Entry):
     def _measure(self, duration: float, failure: FailedOperation | None) -> None:
         error = None if failure is None else failure.error_type
         series = self._destination.durations(self._operation.name, error)
-        if series is not None:
-            series.record(duration, None if self.scope is None else self.scope.inside)
+        series.record(duration, None if self.scope is None else self.scope.inside)
 
 
 class traced(Block[Span, Run]):  # noqa: N801 - reads as a decorator and as a statement

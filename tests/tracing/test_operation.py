@@ -410,7 +410,7 @@ def test_without_exporters_nothing_becomes_current_and_what_is_inside_is_left_in
         undo()
 
 
-def test_durations_are_measured_while_somebody_exports_them() -> None:
+def test_durations_are_measured_for_rules_and_for_whoever_exports_them_meanwhile() -> None:
     aggregators, exporter = SnapshotReader(0.0), InMemoryMetricReader()
     meters = GuardedMeterProvider([aggregators], shutdown_on_exit=False)
     undo = use(Destination(NoOpTracerProvider(), meters, BaggageKeys(), lambda _: False, aggregators.direct))
@@ -421,10 +421,11 @@ def test_durations_are_measured_while_somebody_exports_them() -> None:
         (metric,) = metrics_of(exporter)
         assert [point.count for point in metric.data.data_points] == [1]  # type: ignore[union-attr]
         (measured,) = aggregators.take(1.0).histograms.values()
-        assert measured.count == 1
+        assert measured.count == 2
         meters.remove_metric_reader(exporter)
         bill(3)
-        assert not aggregators.take(2.0).histograms
+        (measured,) = aggregators.take(2.0).histograms.values()
+        assert measured.count == 1
     finally:
         undo()
 
