@@ -153,8 +153,8 @@ class AppInstrumentation:
             options=options,
         )
 
-    def _readers(self) -> Collection[object]:
-        return other_readers(self.meter_provider) if self._chosen is None or self._chosen.metrics else ()
+    def _readers(self) -> Collection[object] | None:
+        return other_readers(self.meter_provider) if self._chosen is None or self._chosen.metrics else None
 
 
 def _makes_tasks(middleware: Any) -> bool:

@@ -69,7 +69,7 @@ class RequestMetrics:
     Args:
         provider: Makes `http.server.request.duration` and `http.server.active_requests`.
         durations: The aggregator's histogram of request durations.
-        readers: Who reads `provider` at the moment; see `other_readers`.
+        readers: Who reads `provider` at the moment; see `other_readers`. None: nobody is to read these metrics.
         slow: Where the slowest traced requests are remembered; None: nowhere.
     """
 
@@ -77,12 +77,13 @@ class RequestMetrics:
         self,
         provider: MeterProvider,
         durations: DirectHistogram,
-        readers: Collection[object],
+        readers: Collection[object] | None,
         slow: SlowRequests | None = None,
     ) -> None:
         meter = provider.get_meter(semconv.SCOPE, schema_url=semconv.SCHEMA_URL)
-        self._durations = RecordedHistogram(durations, semconv.REQUEST_DURATIONS.create(meter), readers)
-        self._active = _ActiveRequests.observed_by(provider)
+        exported = () if readers is None else readers
+        self._durations = RecordedHistogram(durations, semconv.REQUEST_DURATIONS.create(meter), exported)
+        self._active = _ActiveRequests() if readers is None else _ActiveRequests.observed_by(provider)
         self._bound: dict[Request, RecordedSeries] = {}
         self._slow = slow
 

@@ -32,6 +32,7 @@ from otel_monitoring.instrumentation.url_query import redacted_query
 from tests.conformance.application import Gates
 from tests.conformance.conftest import collected  # noqa: F401 - a fixture
 from tests.conformance.observed import ENGINES, Observed
+from tests.measured import metrics_of
 
 pytestmark = pytest.mark.anyio
 native_only = pytest.mark.skipif("native" not in ENGINES, reason="this FastAPI has no telemetry of its own")
@@ -203,6 +204,15 @@ async def test_what_the_user_passed_to_fastapi_stays() -> None:
     assert observed.instrumentation.meter_provider is theirs
     assert observed.points() == []
     assert not observed.spans.get_finished_spans()
+
+
+@native_only
+async def test_an_application_without_metrics_exports_none() -> None:
+    app = FastAPI(telemetry={"metrics": False})
+    hello(app, "/hello")
+    observed = observe("native", app)
+    await get(app, "/hello")
+    assert metrics_of(observed.metrics) == []
 
 
 @native_only
