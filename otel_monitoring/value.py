@@ -43,6 +43,7 @@ class Value:
     """The fields that are given to the constructor."""
 
     def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
         dataclass(init=False, repr=False, eq=False)(cls)
         cls._taken = tuple(one for one in fields(cls) if one.init)
         cls._compared = attrgetter(*(one.name for one in fields(cls) if one.compare))

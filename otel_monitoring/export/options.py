@@ -4,7 +4,8 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from otel_monitoring.alerts.rules.promql import Dialect, prometheus_duration, quoted
+from otel_monitoring.alerts.rules.matchers import quoted
+from otel_monitoring.alerts.rules.promql import Dialect, prometheus_duration
 
 Histograms = Literal["native", "classic"]
 

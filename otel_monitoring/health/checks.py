@@ -53,7 +53,7 @@ class CheckResult(Value):
     at: float = field(default_factory=monotonic)
 
 
-@dataclass(slots=True)
+@dataclass(eq=False, repr=False, slots=True)
 class _Check:
     name: str
     function: CheckFunction

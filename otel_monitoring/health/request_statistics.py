@@ -4,7 +4,7 @@ All figures come from the histogram `http.server.request.duration`, which is als
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -26,11 +26,14 @@ _NO_STATUS = "none"
 _TIMES = ("avg", "p50", "p95", "p99")
 
 
-@dataclass(frozen=True, slots=True)
 class RequestStatistics(OutcomeClassifier):
     """Computes the documented figures of the requests in a window; those of a route once, until it has new requests."""
 
-    _facts: dict[Series, "_Facts"] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _facts: dict[Series, "_Facts"] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Begin without anything known."""
+        object.__setattr__(self, "_facts", {})
 
     def performance(self, window: Window) -> dict[str, Any]:
         """The documented block: counts, times in seconds (0 without a request), `error_rate` in percent.

@@ -9,13 +9,13 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, TypeVar
 
 from otel_monitoring.guard import isolated, stepwise
 from otel_monitoring.instrumentation.mongodb.driver_errors import is_timeout
 from otel_monitoring.runtime.threads import NotStarted
+from otel_monitoring.value import Value
 
 T = TypeVar("T")
 
@@ -32,8 +32,7 @@ class NoAnswer(TimeoutError):  # noqa: N818 - reads as what happened
     """The work did not end within its time limit."""
 
 
-@dataclass(frozen=True)
-class TimedResult(Generic[T]):
+class TimedResult(Value, Generic[T]):
     """The result of limited work.
 
     Attributes:

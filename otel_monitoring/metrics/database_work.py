@@ -1,8 +1,10 @@
 """`DatabaseWork`: the commands by which requests and operations used the database; merged by all processes."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar
+
+from otel_monitoring.value import Value
 
 REQUEST: Final = "request"
 BACKGROUND: Final = "background"
@@ -239,8 +241,7 @@ class _Mergeable(Protocol):
 T = TypeVar("T", bound=_Mergeable)
 
 
-@dataclass(frozen=True, slots=True)
-class _Kept(Generic[T]):
+class _Kept(Value, Generic[T]):
     """Items by their keys; those beyond the limit are forgotten."""
 
     limit: int

@@ -1,10 +1,10 @@
 """`OutcomeClassifier`: which recorded requests count as errors of the service."""
 
-from dataclasses import dataclass
 from enum import Enum
 
 from otel_monitoring.metrics.snapshot import Series
 from otel_monitoring.semconv import ERROR_TYPE, HTTP_RESPONSE_STATUS_CODE
+from otel_monitoring.value import Value
 
 DISCONNECTED = "ConnectionError"
 """The `error.type` of a request whose client disconnected before the response was complete."""
@@ -21,8 +21,7 @@ class RequestOutcome(Enum):
     __hash__ = object.__hash__  # that of `Enum` hashes the name, in Python
 
 
-@dataclass(frozen=True, slots=True)
-class OutcomeClassifier:
+class OutcomeClassifier(Value):
     """Classifies requests: errors are 5xx responses (or those of `statuses`) and unhandled exceptions.
 
     Attributes:

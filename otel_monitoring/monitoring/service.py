@@ -56,10 +56,11 @@ from otel_monitoring.runtime.worker import Worker
 from otel_monitoring.status_page.about import about
 from otel_monitoring.status_page.routes import PATH as PAGE_PATH
 from otel_monitoring.status_page.routes import page_routes
-from otel_monitoring.status_page.shared import Body
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
+
+    from otel_monitoring.status_page.shared import Body
 
 _CHECK_MAX_AGE = 2.5
 """Check intervals after which the result of a check is out of date."""
@@ -359,7 +360,7 @@ class MonitoringService:
         """
         return self._parts.past.series(query)
 
-    async def page_update(self, *, every_endpoint: bool) -> Body:
+    async def page_update(self, *, every_endpoint: bool) -> "Body":
         """What changes on the status page; see `Updates`.
 
         Raises:
@@ -374,7 +375,7 @@ class MonitoringService:
         finally:
             self._answering -= 1
 
-    async def page_endpoints(self, span: str) -> Body:
+    async def page_endpoints(self, span: str) -> "Body":
         """The endpoints over a range of the past, for the status page; see `EndpointsPast`.
 
         Raises:

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from otel_monitoring import semconv as c
-from otel_monitoring.alerts.rules.promql import Dialect, prometheus_duration, quoted
+from otel_monitoring.alerts.rules.matchers import quoted
+from otel_monitoring.alerts.rules.promql import Dialect, prometheus_duration
 from otel_monitoring.alerts.rules.rule import Rule
 from otel_monitoring.export import rule_promql
 from otel_monitoring.export.options import ENVIRONMENT, INSTANCE, JOB

@@ -1,7 +1,7 @@
 """The HTTP side of the page: the document, which holds no data, and the private answers that it asks for."""
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
 
 from fastapi import Query, Request, Response
 
@@ -11,7 +11,9 @@ from otel_monitoring.endpoints.access import NO_STORE
 from otel_monitoring.endpoints.router import Router
 from otel_monitoring.endpoints.unavailable import or_unavailable
 from otel_monitoring.instrumentation.http_server.own_routes import Endpoint
-from otel_monitoring.status_page.shared import Body
+
+if TYPE_CHECKING:
+    from otel_monitoring.status_page.shared import Body
 
 PageRange = Literal["15m", "1h", "6h", "1d", "3d", "7d", "30d"]
 PATH = "/status"
@@ -26,10 +28,10 @@ def page_url_of(settings: Settings) -> str:
 class PageService(Protocol):
     """The part of `MonitoringService` that the page uses."""
 
-    async def page_update(self, *, every_endpoint: bool) -> Body:
+    async def page_update(self, *, every_endpoint: bool) -> "Body":
         """What changes on the page; see `Updates.next`."""
 
-    async def page_endpoints(self, span: str) -> Body:
+    async def page_endpoints(self, span: str) -> "Body":
         """The endpoints over a range; see `EndpointsPast.next`."""
 
     def page_about(self) -> dict[str, Any]:
@@ -73,12 +75,14 @@ def page_routes(
 
     @private.get("/about")
     def about(request: Request) -> Response:
+        from otel_monitoring.status_page.shared import Body
+
         return _answer(request, Body.of(service.page_about()))
 
     return [*public.endpoints, *private.endpoints]
 
 
-def _answer(request: Request, body: Body) -> Response:
+def _answer(request: Request, body: "Body") -> Response:
     headers = {**NO_STORE, "Vary": "Accept-Encoding"}
     if _takes_gzip(request):
         return Response(body.compressed, 200, {**headers, "Content-Encoding": "gzip"}, "application/json")

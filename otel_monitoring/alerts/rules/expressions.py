@@ -2,16 +2,18 @@
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 from otel_monitoring.alerts.rules.matchers import Failed, Matcher
-from otel_monitoring.alerts.rules.promql import Dialect
 from otel_monitoring.alerts.rules.series import group_of, group_series, series_groups
 from otel_monitoring.errors import ConfigurationError
 from otel_monitoring.metrics.outcome import OutcomeClassifier
 from otel_monitoring.metrics.window import Window
 from otel_monitoring.semconv import HTTP_SERVER_REQUEST_DURATION, prometheus_label, prometheus_name
 from otel_monitoring.value import Value
+
+if TYPE_CHECKING:
+    from otel_monitoring.alerts.rules.promql import Dialect
 
 
 class Reading(NamedTuple):
@@ -51,7 +53,7 @@ class Expression(Protocol):
             known: Groups that are never left out.
         """
 
-    def promql(self, dialect: Dialect) -> str:
+    def promql(self, dialect: "Dialect") -> str:
         """The expression in PromQL."""
 
 
@@ -88,11 +90,11 @@ class Gauge(Value):
         choose = max if self.over == "max" else min
         return [Reading(choose(values) * self.scale, len(values), group) for group, values in groups.items()]
 
-    def promql(self, dialect: Dialect) -> str:
+    def promql(self, dialect: "Dialect") -> str:
         """`scale * max by (…) (metric)`."""
         return _times(self.scale, self.aggregated(self.over, dialect))
 
-    def aggregated(self, aggregate: str, dialect: Dialect) -> str:
+    def aggregated(self, aggregate: str, dialect: "Dialect") -> str:
         """`aggregate by (…) (metric)`."""
         series = dialect.select(prometheus_name(self.metric, self.unit, gauge=True), _matchers(self.where))
         return dialect.grouped(aggregate, series, _label(self.group_by))
@@ -133,7 +135,7 @@ class Count(Value):
             known = window.memo[self] = counts if self.group_by else {"": sum(counts.values())}
         return known
 
-    def promql(self, dialect: Dialect) -> str:
+    def promql(self, dialect: "Dialect") -> str:
         """`sum by (…) (increase(metric[…]))`."""
         name = prometheus_name(self.metric, self.unit, monotonic=self.kind == "counter")
         matchers, label = _matchers(self.where), _label(self.group_by)
@@ -141,7 +143,7 @@ class Count(Value):
             return dialect.histogram_count(name, matchers, labels=(label,))
         return dialect.grouped("sum", dialect.increase(name, matchers), label)
 
-    def series(self, dialect: Dialect) -> str:
+    def series(self, dialect: "Dialect") -> str:
         """The series in PromQL that are counted."""
         name = prometheus_name(self.metric, self.unit, monotonic=self.kind == "counter")
         suffix = "_count" if self.kind == "histogram" and not dialect.native else ""
@@ -199,7 +201,7 @@ class Percent(Value):
                     found.append(Reading(value, round(whole), group))
         return found
 
-    def promql(self, dialect: Dialect) -> str:
+    def promql(self, dialect: "Dialect") -> str:
         """`100 * (part or 0 * whole) / whole`."""
         return dialect.percent(self.part.promql(dialect), self.whole.promql(dialect))
 
@@ -249,7 +251,7 @@ class Quantile(Value):
                     found.append(Reading(value * self.scale, group.histogram.count, name))
         return found
 
-    def promql(self, dialect: Dialect) -> str:
+    def promql(self, dialect: "Dialect") -> str:
         """`scale * histogram_quantile(q, sum by (…) (increase(metric[…])))`."""
         name, label = prometheus_name(self.metric, self.unit), _label(self.group_by)
         return _times(self.scale, dialect.histogram_quantile(self.q, name, _matchers(self.where), labels=(label,)))

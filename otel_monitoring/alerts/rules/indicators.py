@@ -2,15 +2,17 @@
 
 import math
 from collections.abc import Collection, Mapping
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from otel_monitoring.alerts.rules.expressions import Count, Percent, error_rate, requests
-from otel_monitoring.alerts.rules.promql import Dialect
 from otel_monitoring.errors import ConfigurationError
 from otel_monitoring.metrics.event_sums import ALL, Counts
 from otel_monitoring.metrics.slices.model import Requests, Slice
 from otel_monitoring.semconv import HTTP_ROUTE, HTTP_SERVER_REQUEST_DURATION, prometheus_label, prometheus_name
 from otel_monitoring.value import Value
+
+if TYPE_CHECKING:
+    from otel_monitoring.alerts.rules.promql import Dialect
 
 _BOUNDARIES = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
 """The boundaries of the duration histogram in seconds, as the semantic conventions have them."""
@@ -35,7 +37,7 @@ class Good(Protocol):
     def counts(self, content: Slice) -> Mapping[str, Counts]:
         """The events of a slice, and those of each route where they are known."""
 
-    def bad_percent(self, dialect: Dialect, group_by: str) -> str:
+    def bad_percent(self, dialect: "Dialect", group_by: str) -> str:
         """The bad events in percent of all events of the dialect's window, in PromQL."""
 
     def total(self, group_by: str) -> Count:
@@ -68,7 +70,7 @@ class Succeeded(Value):
         found[ALL] = Counts(content.requests.durations.count, content.requests.errors)
         return found
 
-    def bad_percent(self, dialect: Dialect, group_by: str) -> str:
+    def bad_percent(self, dialect: "Dialect", group_by: str) -> str:
         """The error rate."""
         return error_rate(self.statuses, group_by=group_by).promql(dialect)
 
@@ -114,7 +116,7 @@ class FasterThan(Value):
         found[ALL] = self._slow(content.requests)
         return found
 
-    def bad_percent(self, dialect: Dialect, group_by: str) -> str:
+    def bad_percent(self, dialect: "Dialect", group_by: str) -> str:
         """The share of slow requests, by `histogram_fraction` or from the bucket that ends at the limit.
 
         Raises:
@@ -178,7 +180,7 @@ class CounterShare(Value):
         whole, part = (_in_steps(content.counters.get(name, 0.0)) for name in counters)
         return {ALL: Counts(whole, max(0.0, whole - part))}
 
-    def bad_percent(self, dialect: Dialect, group_by: str) -> str:
+    def bad_percent(self, dialect: "Dialect", group_by: str) -> str:
         """What is missing to 100 %."""
         return f"100 - {self.percent.promql(dialect)}"
 

@@ -6,7 +6,6 @@ from collections.abc import Collection
 from dataclasses import field
 from typing import NamedTuple, Protocol
 
-from otel_monitoring.alerts.rules.promql import quoted
 from otel_monitoring.errors import ConfigurationError
 from otel_monitoring.metrics.outcome import DISCONNECTED, OutcomeClassifier, RequestOutcome
 from otel_monitoring.metrics.snapshot import AttributeValue, Series
@@ -117,3 +116,8 @@ def attribute_text(value: AttributeValue) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     return json.dumps(value, separators=(",", ":")) if isinstance(value, tuple) else str(value)
+
+
+def quoted(text: str) -> str:
+    """`text` as a PromQL string, which has every escape of JSON."""
+    return json.dumps(text, ensure_ascii=False)

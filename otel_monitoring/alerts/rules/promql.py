@@ -1,6 +1,5 @@
 """`Dialect`: writes PromQL for rules and dashboards."""
 
-import json
 import math
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
@@ -100,11 +99,6 @@ class Dialect(NamedTuple):
     def percent(part: str, whole: str) -> str:
         """The share of `part` in `whole`, in percent; 0 where `part` has no series."""
         return f"100 * ({part} or 0 * {whole}) / {whole}"
-
-
-def quoted(text: str) -> str:
-    """`text` as a PromQL string, which has every escape of JSON."""
-    return json.dumps(text, ensure_ascii=False)
 
 
 def prometheus_duration(seconds: float) -> str:

@@ -4,17 +4,19 @@ import operator
 from collections.abc import Callable, Mapping
 from dataclasses import field
 from enum import Enum
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 from urllib.parse import quote
 
 from otel_monitoring.alerts.model import AlertSeverity, AlertType, severity_of
 from otel_monitoring.alerts.rules import validation
 from otel_monitoring.alerts.rules.expressions import Count, Expression
-from otel_monitoring.alerts.rules.promql import Dialect
 from otel_monitoring.config import template
 from otel_monitoring.guard import fail_open
 from otel_monitoring.redact import redact
 from otel_monitoring.value import Value
+
+if TYPE_CHECKING:
+    from otel_monitoring.alerts.rules.promql import Dialect
 
 Comparison = Literal[">", ">=", "<", "<="]
 RuleScope = Literal["service", "instance"]
@@ -157,9 +159,12 @@ class Rule(Value):
         where = {"instance": instance} if self.scope == "instance" else {}
         return {**self.labels, **where, **own}
 
-    def promql(self, dialect: Dialect | None = None) -> str:
+    def promql(self, dialect: "Dialect | None" = None) -> str:
         """The condition in PromQL; a Prometheus rule has `hold` and `keep_firing_for` as fields of their own."""
-        dialect = dialect or Dialect()
+        if dialect is None:
+            from otel_monitoring.alerts.rules.promql import Dialect  # few services ask for it
+
+            dialect = Dialect()
         if self.scope == "instance":
             dialect = dialect._replace(by=(*dialect.by, "instance"))
         return f"{self.expression.promql(dialect)} {self.comparison} {self.threshold:.15g}"

@@ -2,20 +2,22 @@
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import field
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from otel_monitoring.alerts.model import AlertSeverity, AlertType
 from otel_monitoring.alerts.rules import validation
 from otel_monitoring.alerts.rules.budget import Objective, in_words, is_blind
 from otel_monitoring.alerts.rules.expressions import Percent, Reading
 from otel_monitoring.alerts.rules.indicators import BY_ENDPOINT, Good, Succeeded, good_of
-from otel_monitoring.alerts.rules.promql import Dialect
 from otel_monitoring.alerts.rules.rule import NoData, Rule
 from otel_monitoring.metrics.event_sums import ALL, Indicator, WindowSum
 from otel_monitoring.metrics.slices.model import TIERS
 from otel_monitoring.metrics.window import Window
 from otel_monitoring.timestamps import seconds_of
 from otel_monitoring.value import Value
+
+if TYPE_CHECKING:
+    from otel_monitoring.alerts.rules.promql import Dialect
 
 ENDPOINT = "endpoint"
 """The label of an endpoint's alerts."""
@@ -133,7 +135,7 @@ class BurnRate(NamedTuple):
             details = {"budget": words}
         return Reading(rate, round(counts.events), group, details)
 
-    def promql(self, dialect: Dialect) -> str:
+    def promql(self, dialect: "Dialect") -> str:
         """The smaller burn rate, where there are enough events, and were some half a long window ago."""
         long, short = (dialect.over(seconds) for seconds in (self.tier.long, self.tier.short))
         rates = [f"({self.good.bad_percent(each, self.group_by)}) / {self._budget}" for each in (long, short)]
