@@ -8,6 +8,7 @@ from opentelemetry import metrics
 from opentelemetry.context import Context, get_current
 
 from otel_monitoring import seams
+from otel_monitoring.guard import fail_open
 
 Attributes: TypeAlias = Mapping[str, str | int]
 Place: TypeAlias = tuple[object, tuple[Callable[..., None], ...]]
@@ -24,6 +25,7 @@ class _Measurement(NamedTuple):
 
 
 _measurement: Final = tuple.__new__
+_guard: Final = fail_open("recording an exported duration")
 
 
 class SdkHistogram:
@@ -33,12 +35,13 @@ class SdkHistogram:
     they are looked up once, for as long as the readers are the same: a value takes a quarter of the time.
 
     Args:
-        instrument: Any histogram. One that is not the SDK's is left to itself.
+        instrument: Any histogram. One that is not the SDK's, or records in a way of its own, is left to itself.
     """
 
     def __init__(self, instrument: metrics.Histogram) -> None:
         self._instrument: Any = instrument
-        self._consumer: Any = getattr(instrument, "_measurement_consumer", None)
+        consumer: Any = getattr(instrument, "_measurement_consumer", None)
+        self._consumer: Any = consumer if consumer is not None and _records_as_the_sdk(instrument) else None
 
     def record(
         self, value: float, attributes: Attributes, context: Context | None, place: Place | None
@@ -73,7 +76,8 @@ class SdkHistogram:
     def _record_and_find(self, value: float, attributes: Attributes, context: Context | None) -> Place | None:
         """Have the SDK add a value; returns where it did, None if it did not tell every reader of before."""
         readers = getattr(self._consumer, "_reader_storages", None)
-        self._instrument.record(value, attributes, context)
+        with _guard:
+            self._instrument.record(value, attributes, context)
         if readers is None or not seams.SDK_SERIES.holds:
             return None
         found: list[Callable[..., None]] = []
@@ -86,6 +90,12 @@ class SdkHistogram:
                     found.append(aggregation.aggregate)
             return readers, tuple(found)
         return None
+
+
+def _records_as_the_sdk(instrument: metrics.Histogram) -> bool:
+    """Whether nobody wraps or replaces what records: an application may add attributes there, or leave values out."""
+    kind = seams.SDK_SERIES.load("opentelemetry.sdk.metrics", "Histogram")
+    return kind is not None and getattr(instrument.record, "__func__", None) is kind.record
 
 
 def _key(match: Any, attributes: Attributes) -> object:

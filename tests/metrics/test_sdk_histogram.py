@@ -171,6 +171,60 @@ def test_a_histogram_that_is_not_the_sdks_gets_each_value() -> None:
     assert got == [(value, ROUTES[0]) for value in VALUES]
 
 
+class Doubling:
+    """An instrument of an application that wraps its provider; it has everything else of the SDK's."""
+
+    def __init__(self, instrument: Any) -> None:
+        self._instrument = instrument
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._instrument, name)
+
+    def record(self, amount: float, attributes: Any = None, context: Any = None) -> None:
+        self._instrument.record(2 * amount, attributes, context)
+
+
+def doubling(instrument: Any) -> Any:
+    real = instrument.record
+    instrument.record = lambda amount, *args: real(2 * amount, *args)
+    return instrument
+
+
+@pytest.mark.parametrize("wrap", [Doubling, doubling])
+def test_a_histogram_that_does_something_of_its_own_gets_each_value(wrap: Callable[[Any], Any]) -> None:
+    reader = InMemoryMetricReader()
+    provider = MeterProvider([reader], shutdown_on_exit=False)
+    record = bound(wrap(provider.get_meter("test").create_histogram(NAME)))
+    for value in VALUES:
+        record(value, ROUTES[0], None)
+    ((_, _, point),) = exported(reader)
+    assert (point["count"], point["sum"]) == (len(VALUES), 2 * sum(VALUES))
+
+
+@pytest.mark.parametrize("times", [1, 100])
+def test_what_fails_in_the_applications_part_of_the_sdk_stays_there(
+    monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    """A request whose duration cannot be exported has been answered all the same, and counts in our own figures."""
+
+    class Failing(AlwaysOnExemplarFilter):
+        asked = 0
+
+        def should_sample(self, *args: Any, **options: Any) -> bool:
+            self.asked += 1
+            if self.asked <= times:
+                raise ValueError("no exemplars today")
+            return super().should_sample(*args, **options)
+
+    monkeypatch.setattr(seams.SDK_SERIES, "error", None)
+    reader = InMemoryMetricReader()
+    provider = MeterProvider([reader], shutdown_on_exit=False, exemplar_filter=Failing())
+    record = bound(provider.get_meter("test").create_histogram(NAME))
+    for value in VALUES:
+        record(value, ROUTES[0], None)
+    assert [point["count"] for _, _, point in exported(reader)] == ([len(VALUES) - 1] if times == 1 else [])
+
+
 class Consumer:
     """The SDK's, as a later version may have it."""
 
