@@ -13,7 +13,6 @@ from opentelemetry.trace import TracerProvider
 from pymongo import monitoring as pymongo_monitoring
 
 from otel_monitoring import seams
-from otel_monitoring.guard import fail_open
 from otel_monitoring.instrumentation.mongodb.command_metrics import CommandMetrics
 from otel_monitoring.instrumentation.mongodb.commands import Commands, makes_spans, measures
 from otel_monitoring.instrumentation.mongodb.heartbeats import Heartbeats
@@ -66,7 +65,6 @@ class MongoInstrumentation:
 
     Attributes:
         state: The state of the attached client's servers.
-        providers: The tracer provider and the meter provider.
     """
 
     def __init__(
@@ -83,7 +81,6 @@ class MongoInstrumentation:
         self._trace_comments = trace_comments
         self.state = ServerState()
         self.state.members = self._members
-        self.providers = (tracer_provider, meter_provider)
         self._metrics = _metrics_of(meter_provider, direct, max_collections)
         self._pools = self._metrics.pools
         self._heartbeats = Heartbeats(self.state)
@@ -92,6 +89,7 @@ class MongoInstrumentation:
         self._clients: list[weakref.ref[Client]] = []
         self._further_clients: list[weakref.ref[Client]] = []
         self._end_new_clients: Callable[[], None] | None = None
+        self._registered: tuple[Any, ...] = ()
         self._listeners_of_new_clients: tuple[Any, ...] = ()
         _instrumentations.add(self)
 
@@ -141,14 +139,24 @@ class MongoInstrumentation:
             Ends the measurement of new clients.
         """
         if self._end_new_clients is None:
-            commands = self._commands_beside(_registered_command_listeners())
-            added: tuple[Any, ...] = (self._pools,) if commands is None else (commands, self._pools)
-            self._listeners_of_new_clients = added
             self._enable(True)
-            for listener in added:
-                pymongo_monitoring.register(listener)
-            self._end_new_clients = lambda: self._unregister(added)
+            self._register()
+            self._end_new_clients = self._unregister
         return self._end_new_clients
+
+    def _register(self) -> None:
+        """Add what is missing among the listeners of new clients to PyMongo's global registry.
+
+        Another service with the same metrics may have registered some: the driver would call one that is there twice.
+        """
+        present = _registered_listeners()
+        commands = self._commands_beside(present)
+        wanted: tuple[Any, ...] = (self._pools,) if commands is None else (commands, self._pools)
+        added = tuple(one for one in wanted if one not in present)
+        for listener in added:
+            pymongo_monitoring.register(listener)
+        self._registered = (*self._registered, *added)
+        self._listeners_of_new_clients = tuple({*self._listeners_of_new_clients, *added})
 
     def detach(self) -> None:
         """Stop measuring, and remove the listeners from the clients where that is possible."""
@@ -244,14 +252,20 @@ class MongoInstrumentation:
         for other in others:
             other._add_listeners(client, ())  # noqa: SLF001 - for commands that ours has measured for both
 
-    def _unregister(self, listeners: tuple[object, ...]) -> None:
-        """Remove listeners from PyMongo's global registry, which has no public method for it."""
-        self._end_new_clients = None
+    def _unregister(self) -> None:
+        """Remove listeners from PyMongo's global registry, which has no public method for it.
+
+        Other services that measure new clients with the same metrics register what they miss then.
+        """
+        gone, self._registered, self._end_new_clients = self._registered, (), None
         if not self.attached:
             self._enable(False)
         with seams.MONGO_REGISTRY:
             for registered in pymongo_monitoring._LISTENERS:  # noqa: SLF001
-                registered[:] = [one for one in registered if one not in listeners]
+                registered[:] = [one for one in registered if one not in gone]
+        for other in tuple(_instrumentations):
+            if other._metrics is self._metrics and other._end_new_clients is not None:  # noqa: SLF001
+                other._register()  # noqa: SLF001
 
 
 class _Metrics:
@@ -318,14 +332,9 @@ def attach(
     """Measure commands, pools and servers of the client of `handle`; for the arguments see `MongoInstrumentation`.
 
     Returns:
-        The instrumentation; the existing one if it was called for this client and these providers before.
+        The instrumentation, which is the caller's own: another service may measure the same client with the same
+        providers, and end before.
     """
-    client = client_of(handle)
-    for known in tuple(_instrumentations):
-        if client is not None and known.providers == (tracer_provider, meter_provider):
-            with fail_open("looking for listeners of a MongoDB client"):
-                if known.listens_to(client):
-                    return known
     instrumentation = MongoInstrumentation(
         tracer_provider=tracer_provider,
         meter_provider=meter_provider,
@@ -339,5 +348,9 @@ def attach(
     return instrumentation
 
 
-def _registered_command_listeners() -> list[object]:
-    return seams.MONGO_REGISTRY.get(lambda: list(pymongo_monitoring._LISTENERS.command_listeners), [])  # noqa: SLF001
+def _registered_listeners() -> list[object]:
+    """The listeners of all kinds that every new client gets."""
+    return seams.MONGO_REGISTRY.get(
+        lambda: [one for registered in pymongo_monitoring._LISTENERS for one in registered],  # noqa: SLF001
+        [],
+    )

@@ -978,11 +978,9 @@ def test_a_client_that_exists_is_heard_once(telemetry: Telemetry, kind: Any, dat
     handle = client.shop if database else client
 
     first = telemetry.attach(handle)
-    again = telemetry.attach(handle)
     first.attach(handle)
     publish(client, {"find": "orders"})
 
-    assert again is first
     assert first.attached
     assert telemetry.commands() == {"find orders": 1}
     assert [span.name for span in telemetry.spans] == ["find orders"]
@@ -1068,10 +1066,7 @@ def test_detaching_takes_ours_out_and_leaves_the_others(telemetry: Telemetry) ->
 
 
 def test_two_services_share_a_client_and_count_it_once(telemetry: Telemetry, client: MongoClient[Any]) -> None:
-    provider = telemetry.meter_provider
-    first, second = (MongoInstrumentation(tracer_provider=None, meter_provider=provider) for _ in range(2))
-    first.attach(client)
-    second.attach(client)
+    first, second = (telemetry.attach(client, tracer_provider=None) for _ in range(2))
     publish(client, {"find": "orders"})
     assert telemetry.commands() == {"find orders": 1}
 
@@ -1082,6 +1077,19 @@ def test_two_services_share_a_client_and_count_it_once(telemetry: Telemetry, cli
     second.detach()
     publish(client, {"find": "orders"})
     assert telemetry.commands() == {"find orders": 2}
+
+
+def test_each_service_of_a_shared_client_is_told_of_its_servers(telemetry: Telemetry, client: MongoClient[Any]) -> None:
+    services = [telemetry.attach(client) for _ in range(2)]
+    told: list[bool] = []
+    for service in services:
+        service.state.on_change = lambda: told.append(True)
+    listeners: Any = client.options.pool_options._event_listeners
+    listeners.publish_server_heartbeat_failed(("127.0.0.1", 1), 0.1, OSError("refused"), False)
+    assert len(told) == 2
+    services[0].detach()
+    listeners.publish_server_heartbeat_succeeded(("127.0.0.1", 1), 0.1, SimpleNamespace(document={}), False)
+    assert len(told) == 3
 
 
 @pytest.mark.parametrize("listeners", [list, monitoring_listeners], ids=["attached", "relayed"])
@@ -1179,7 +1187,7 @@ def test_relayed_listeners_work_without_the_seam(telemetry: Telemetry, monkeypat
         monkeypatch.setattr("otel_monitoring.instrumentation.mongodb.instrumentation.change_listeners", None)
 
         instrumentation = telemetry.attach(client)
-        telemetry.attach(client)
+        instrumentation.attach(client)
         publish(client, {"find": "orders"})
         listeners: Any = client.options.pool_options._event_listeners
         listeners.publish_server_heartbeat_failed(("127.0.0.1", 1), 0.1, OSError("refused"), False)
@@ -1211,6 +1219,22 @@ def test_clients_made_later_are_heard_once_until_undone(telemetry: Telemetry) ->
     undo()
     with offline() as late:
         assert late.options.event_listeners == []
+
+
+def test_new_clients_of_two_services_are_heard_once_until_both_end(telemetry: Telemetry) -> None:
+    first, second = (MongoInstrumentation(tracer_provider=None, meter_provider=telemetry.meter_provider) for _ in "12")
+    ends = [one.instrument_new_clients() for one in (first, second)]
+    for number, services in enumerate((2, 1), 1):
+        with offline() as client:
+            publish(client, {"find": "orders"})
+            listeners: Any = client.options.pool_options._event_listeners
+            listeners.publish_connection_created(ADDRESS, number)
+        assert telemetry.commands() == {"find orders": number}
+        assert telemetry.connections() == {"idle": number, "used": 0}
+        ends[2 - services]()
+    with offline() as client:
+        publish(client, {"find": "orders"})
+    assert telemetry.commands() == {"find orders": 2}
 
 
 def test_the_librarys_global_tracer_is_not_doubled(telemetry: Telemetry) -> None:
