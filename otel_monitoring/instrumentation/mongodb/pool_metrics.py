@@ -97,6 +97,14 @@ class Pool:
             del self.connections[connection]
         return perf_counter() - known.since[-1] if known.since else None
 
+    def forget_idle(self) -> None:
+        """Forget idle connections whose end was not reported: the last client's pool is closed, and none is left."""
+        with self._lock:
+            for number, known in tuple(self.connections.items()):
+                known.open = len(known.since)
+                if not known.open:
+                    del self.connections[number]
+
     def learned(self, connection: int) -> _Connection:
         """A connection that is checked out and was not known to be idle.
 
@@ -180,6 +188,8 @@ class PoolMetrics(ConnectionPoolListener):
             pool.closed(connection)
         if pool.limits:
             pool.limits.pop()
+            if not pool.limits:
+                pool.forget_idle()
             if not pool.limits and pool.count() == (0, 0):
                 self._pools.pop(address, None)
 

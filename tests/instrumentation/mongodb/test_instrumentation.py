@@ -674,6 +674,22 @@ def test_a_closed_pool_is_forgotten_when_its_last_connection_is(telemetry: Telem
     assert telemetry.connections() == {}
 
 
+def test_with_its_last_pool_a_server_has_no_idle_connection(telemetry: Telemetry, pools: PoolMetrics) -> None:
+    """A task that is cancelled while it closes a connection leaves the driver without that event."""
+    for _ in range(2):
+        pools.pool_created(PoolCreatedEvent(ADDRESS, {}))
+        for number in (1, 2):
+            create(pools, number)
+    check_out(pools, 2)
+    pools.pool_closed(PoolClosedEvent(ADDRESS))
+    assert telemetry.connections() == {"idle": 3, "used": 1}
+    pools.pool_closed(PoolClosedEvent(ADDRESS))
+    assert telemetry.connections() == {"idle": 0, "used": 1}
+    check_in(pools, 2)
+    close(pools, 2)
+    assert telemetry.connections() == {}
+
+
 def test_timeouts_are_counted_and_no_longer_pending(telemetry: Telemetry, pools: PoolMetrics) -> None:
     pools.connection_check_out_started(ConnectionCheckOutStartedEvent(ADDRESS))
     assert [point.value for point in telemetry.points(c.DB_CLIENT_CONNECTION_PENDING_REQUESTS)] == [1]
