@@ -152,6 +152,10 @@ SECRET_NAMES = [
     ),
     *("passport.number", "order.pin", "OTP", "card.cvc", "tax_id", "ip_address", "dob", "PassWord", "ACCOUNT_KEY"),
     *("client.address", "http.request.header.x-forwarded-for", "db.query.parameter.name", "process.command_line"),
+    *("passphrase", "door.passcode", "db.pwd", "my_secret", "my-token", "private_key", "shared.key", "access-key"),
+    *("credentials", "signature", "cvv", "ssn", "iban", "e-mail", "birth_date", "enduser.role", "real-ip", "client.ip"),
+    *("user.full_name", "user_hash", "full_name", "given-name", "familyName", "middle.name", "maiden_name", "nickname"),
+    *("post_code", "postcode", "zipcode", "national.id", "db.operation.parameter.0", "process.command_args", "pin"),
 ]
 
 
@@ -164,6 +168,39 @@ def test_what_is_called_a_secret_is_masked_whatever_it_is(collector: Collector, 
     text = "".join(str(message) for message in arrived(sink, before, 3))
     assert "plain" not in text
     assert "991199" not in text
+
+
+SECRETS_BY_NAME = [
+    *(
+        "passwd",
+        "passphrase",
+        "pwd",
+        "secret",
+        "token",
+        "apikey",
+        "api_key",
+        "private-key",
+        "account_key",
+        "ACCESS-KEY",
+    ),
+    *("sharedkey", "authorization", "Credential", "session_id", "sessionid"),
+]
+CARDS = [
+    *("4111111111111111", "5500 0055 5555 5559", "6011-1111-1111-1117", "2221 0000 0000 0009", "2720990000000007"),
+    *("3530111333300000", "30569309025904", "3411 111111 1111", "3714-496353-98431", "3670 010200 0000"),
+]
+
+
+def test_every_word_for_a_secret_and_every_kind_of_card_is_found_in_a_text(
+    collector: Collector, sink: HttpSink
+) -> None:
+    before = len(sink.requests)
+    named = [f"{start}{name}{end}canary" for name in SECRETS_BY_NAME for start in ("", "my_") for end in ("=", "s: ")]
+    texts = [f"it was {text}" for text in [*named, *CARDS]]
+    collector.send("traces", otlp.traces(*(otlp.span("a", {"note": text}) for text in texts)))
+    spans = arrived(sink, before, 1)[0].resource_spans[0].scope_spans[0].spans
+    notes = [otlp.read(span.attributes)["note"] for span in spans]
+    assert notes == ["it was ****"] * len(texts)
 
 
 STATEMENTS = {
@@ -305,10 +342,11 @@ BLOCKED = [compiled(pattern) for pattern in REDACTION["blocked_values"]]
 
 
 def test_span_names_that_skip_the_search_are_looked_at_here_too() -> None:
-    assert len(NAMES) == 1
-    assert ALLOWED[0].search("GET /api/orders/{order_id}")
-    assert ALLOWED[0].search("find orders")
-    assert not ALLOWED[0].search("Bearer abcdef")
+    skipped = [compiled(name) for name in NAMES]
+    assert [bool(pattern.search("find order_items")) for pattern in skipped] == [True, True]
+    assert [bool(pattern.search("GET /api/orders/{order_id}")) for pattern in skipped] == [False, True]
+    for name in ("Bearer abcdef", "basic abcdef", "digest abcdef"):
+        assert not any(pattern.search(name) for pattern in skipped)
 
 
 @pytest.mark.parametrize("allowed", ALLOWED, ids=lambda pattern: pattern.pattern[:20])
@@ -355,8 +393,9 @@ JOINTS = ["/", ".", "_", "-", "{", "}", " ", "=****&"]
 
 @pytest.mark.parametrize("beginning", BEGINNINGS)
 def test_what_begins_as_a_secret_skips_no_search_that_finds_it(beginning: str) -> None:
-    for before, first, joint, second in product(["", "/", "GET /", "find ", "a.", "a-"], WORDS, JOINTS, WORDS):
-        text = before + beginning + first + joint + second
+    befores = ["", "/", "GET /", "find ", "a.", "a-", "/{", "/a{"]
+    for before, first, joint, second, end in product(befores, WORDS, JOINTS, WORDS, ["", "}"]):
+        text = before + beginning + first + joint + second + end
         if any(pattern.fullmatch(text) for pattern in ALLOWED):
             assert not [pattern.pattern for pattern in BLOCKED if pattern.search(text)], text
 
@@ -375,4 +414,42 @@ TYPICAL = [
 
 @pytest.mark.parametrize("value", TYPICAL)
 def test_what_spans_are_full_of_skips_the_search(value: str) -> None:
-    assert any(pattern.fullmatch(value) for pattern in ALLOWED[1:])
+    assert any(pattern.fullmatch(value) for pattern in ALLOWED[len(NAMES) :])
+
+
+CHEAP = [
+    *(
+        "orders",
+        "GET",
+        "127.0.0.1",
+        "27017",
+        "/api/orders/{order_id}",
+        "/orders/{order_id}/items/{item_id}",
+        "/items/17",
+    ),
+    *("/api/orders/ea33f0ddc470b733ef6f1f9e7e05b164", "/api/orders/665f1c2ab3d4e5f60718293a/items"),
+    *("e509967f-e957-4c7c-879a-dc9c2ed5424f", "35f9967f-e957-4c7c-879a-dc9c2ed5424f"),
+    *("/orders/e509967f-e957-4c7c-879a-dc9c2ed5424f", "/orders/35f9967f-e957-4c7c-879a-dc9c2ed5424f/items"),
+]
+
+
+@pytest.mark.parametrize("value", CHEAP)
+def test_ids_and_paths_do_not_reach_the_patterns_that_cost_more(value: str) -> None:
+    assert any(pattern.fullmatch(value) for pattern in ALLOWED[len(NAMES) :][:2])
+
+
+IN_DISGUISE = [
+    "e509967f-e957-4c7c-4111-123456789012",
+    "/orders/e509967f-e957-4c7c-4111-123456789012",
+    "/orders/41111111-1111-1111-1111-111111111111",
+    "/a-4111-1111-1111-1111",
+    "/4111111111111",
+    "/orders/{whsec_aaaaaaaaaaaaaaaaaaaaaaaaaaaa}",
+    "/orders/sk-e957-4c7c-879a-dc9c2ed5424f",
+]
+
+
+@pytest.mark.parametrize("value", IN_DISGUISE)
+def test_a_secret_between_the_parts_of_ids_and_paths_is_searched_for(value: str) -> None:
+    assert not any(pattern.fullmatch(value) for pattern in ALLOWED)
+    assert any(pattern.search(value) for pattern in BLOCKED)
