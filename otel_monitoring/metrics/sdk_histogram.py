@@ -11,8 +11,9 @@ from otel_monitoring import seams
 from otel_monitoring.guard import fail_open
 
 Attributes: TypeAlias = Mapping[str, str | int]
-Place: TypeAlias = tuple[object, tuple[Callable[..., None], ...]]
-"""Where the values of a series go: the readers for which that is so, and the SDK's aggregation for each of them."""
+
+_SECOND: Final = 1_000_000_000
+_EXEMPLARS_A_SECOND: Final = 50
 
 
 class _Measurement(NamedTuple):
@@ -20,8 +21,41 @@ class _Measurement(NamedTuple):
 
     value: float
     time_unix_nano: int
-    context: Context
+    context: Context | None
     attributes: Attributes
+
+
+class Place:
+    """Where the values of a series go, and which of them may become exemplars.
+
+    The SDK keeps one value of each bucket until the next export: the last one. To offer a value takes longer than to
+    add it, so of a series that has hundreds a second not each is offered: the first fifty of a second are, and each one
+    that is higher than those. A slow request is never passed over for a fast one.
+
+    Args:
+        readers: The readers for which this is so.
+        aggregations: The SDK's aggregation for each of them.
+    """
+
+    __slots__ = ("_began", "_highest", "_left", "aggregations", "readers")
+
+    def __init__(self, readers: object, aggregations: tuple[Callable[..., None], ...]) -> None:
+        self.readers = readers
+        self.aggregations = aggregations
+        self._began = self._left = 0
+        self._highest = 0.0
+
+    def may_offer(self, value: float, now: int) -> bool:
+        """Whether `value` may become an exemplar; `now` is in Unix nanoseconds."""
+        if not 0 <= now - self._began < _SECOND:  # also where the clock was set back
+            self._began, self._left, self._highest = now, _EXEMPLARS_A_SECOND, 0.0
+        return self._left > 0 or value > self._highest
+
+    def offered(self, value: float) -> None:
+        """Count a value that is offered."""
+        self._left -= 1
+        if value > self._highest:
+            self._highest = value
 
 
 _measurement: Final = tuple.__new__
@@ -58,14 +92,18 @@ class SdkHistogram:
             Where the series is.
         """
         consumer = self._consumer
-        if place is None or value < 0.0 or place[0] is not consumer._reader_storages:  # noqa: SLF001
+        if place is None or value < 0.0 or place.readers is not consumer._reader_storages:  # noqa: SLF001
             return self._record_and_find(value, attributes, context)
         try:
             if self._instrument._is_enabled():  # noqa: SLF001
-                now, context = time_ns(), context or get_current()
-                sampled = consumer._sdk_config.exemplar_filter.should_sample(value, now, attributes, context)  # noqa: SLF001
+                now, sampled = time_ns(), False
+                if place.may_offer(value, now):
+                    context = context or get_current()
+                    sampled = consumer._sdk_config.exemplar_filter.should_sample(value, now, attributes, context)  # noqa: SLF001
+                    if sampled:
+                        place.offered(value)
                 measurement = _measurement(_Measurement, (value, now, context, attributes))
-                for aggregate in place[1]:
+                for aggregate in place.aggregations:
                     aggregate(measurement, sampled)
         except Exception as error:  # noqa: BLE001
             seams.SDK_SERIES.lost(error)
@@ -88,7 +126,7 @@ class SdkHistogram:
                     if aggregation is None:
                         return None
                     found.append(aggregation.aggregate)
-            return readers, tuple(found)
+            return Place(readers, tuple(found))
         return None
 
 

@@ -114,6 +114,45 @@ def test_from_the_second_value_on_the_instrument_is_not_asked(monkeypatch: pytes
     assert point["count"] == 10
 
 
+@pytest.mark.parametrize("later", [10**9, -(10**9)])
+def test_of_hundreds_of_values_a_second_the_first_and_the_slowest_become_exemplars(
+    monkeypatch: pytest.MonkeyPatch, later: int
+) -> None:
+    """All of them count; also after the clock was set back."""
+    now = 10**18
+    monkeypatch.setattr("otel_monitoring.metrics.sdk_histogram.time_ns", lambda: now)
+    reader = InMemoryMetricReader()
+    provider = MeterProvider([reader], shutdown_on_exit=False, exemplar_filter=AlwaysOnExemplarFilter())
+    record = bound(provider.get_meter("test").create_histogram(NAME))
+
+    def exemplars(*values: float) -> list[float]:
+        for value in values:
+            record(value, ROUTES[0], None)
+        ((_, _, point),) = exported(reader)
+        return [exemplar["value"] for exemplar in point["exemplars"]]
+
+    record(1.0, ROUTES[0], None)  # by the SDK
+    assert exemplars(*[6.0] * 50, *[3.0] * 100, 8.0, 4.0) == [1.0, 8.0]
+    assert exemplars(*[7.0] * 100) == []
+    now += later
+    assert exemplars(4.0, *[3.0] * 100) == [3.0]
+    assert exemplars(9.0) == [9.0]
+
+
+def test_values_that_are_no_exemplars_leave_room_for_those_that_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a trace that is not sampled none is one."""
+    monkeypatch.setattr("otel_monitoring.metrics.sdk_histogram.time_ns", lambda: 10**18)
+    reader = InMemoryMetricReader()
+    provider = MeterProvider([reader], shutdown_on_exit=False)
+    record = bound(provider.get_meter("test").create_histogram(NAME))
+    sampled = set_span_in_context(TracerProvider(shutdown_on_exit=False).get_tracer("test").start_span("one"))
+    for _ in range(100):
+        record(9.0, ROUTES[0], Context())
+    record(1.0, ROUTES[0], sampled)
+    ((_, _, point),) = exported(reader)
+    assert [exemplar["value"] for exemplar in point["exemplars"]] == [1.0]
+
+
 def test_while_readers_come_and_go_each_has_all_values_since_it_came() -> None:
     provider = MeterProvider([InMemoryMetricReader()], shutdown_on_exit=False)
     record = bound(provider.get_meter("test").create_histogram(NAME))
