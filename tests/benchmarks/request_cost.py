@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from statistics import median
 
-from tests.benchmarks.figures import added, added_ratio, spread, undisturbed
+from tests.benchmarks.figures import added, added_ratio, paired, spread
 from tests.benchmarks.pace import Rounds
 from tests.benchmarks.processes import Sink, workers
 from tests.benchmarks.report import Report, say
@@ -78,7 +78,7 @@ def run(report: Report, sink: Sink, effort: Effort, *, lean: bool) -> None:
         f"Process CPU, all threads, of one request; {effort.rounds} interleaved rounds of {effort.batch} requests over "
         "all routes, one process per variant. What was measured is sent within the round (OTLP, http/protobuf with "
         "gzip, to a receiver that accepts and forgets), so an exporter's thread counts for everyone alike; 'loop' is "
-        "the application's thread alone. What is added is taken from the lower decile of the rounds.",
+        "the application's thread alone. What is added is the median of the rounds' differences.",
     )
     found: dict[int, Found] = {}
     for routes, names in _MEASURED[lean].items():
@@ -96,7 +96,7 @@ def _row(name: str, process: Found, thread: Found) -> list[str]:
     own = process[name]
     bare = process.get("bare")
     more = f"{added(own, bare):+.0f}" if bare else "-"
-    ratio = f"{undisturbed(own) / undisturbed(bare):.2f}" if bare else "-"
+    ratio = f"{paired(own, bare):.2f}" if bare else "-"
     figures = (median(own), spread(own), min(own), median(thread[name]))
     return [BY_NAME[name].title, *(f"{figure:.0f}" for figure in figures), more, ratio]
 
@@ -117,8 +117,8 @@ def judge(report: Report, found: Mapping[int, Found]) -> None:
         own, theirs = (f"{added(rounds[name], bare):+.0f} µs" for name in (ours, peer))
         report.figure(key, added_ratio(rounds[ours], rounds[peer], bare), ours=own, peer=theirs)
     with_rules, without = found[40]["ours_embedded"], found[40]["ours_without_rules"]
-    cost, less = undisturbed(with_rules), undisturbed(without)
-    report.figure("requests.rules", cost / less, ours=f"{cost:.0f} µs", peer=f"{less:.0f} µs")
+    cost, less = (f"{median(rounds):.0f} µs" for rounds in (with_rules, without))
+    report.figure("requests.rules", paired(with_rules, without), ours=cost, peer=less)
 
 
 def growth(report: Report, sink: Sink, effort: Effort, *, lean: bool) -> None:

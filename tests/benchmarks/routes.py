@@ -25,7 +25,7 @@ from otel_monitoring.instrumentation.mongodb.instrumentation import attach
 from otel_monitoring.metrics.reader import SnapshotReader
 from otel_monitoring.telemetry.meter_providers import GuardedMeterProvider
 from tests.benchmarks.client import Call, Client
-from tests.benchmarks.figures import added, spread, undisturbed
+from tests.benchmarks.figures import added, paired, spread
 from tests.benchmarks.pace import Rounds
 from tests.benchmarks.report import Report, say
 from tests.integration import seeded
@@ -62,8 +62,8 @@ def run(report: Report, rounds: Rounds) -> None:
             for name, own in found.items()
         ],
     )
-    share = 100 * (undisturbed(found[_WITH]) / undisturbed(base) - 1)
-    ours, theirs = (f"{undisturbed(own):.0f} µs" for own in (found[_WITH], base))
+    share = 100 * (paired(found[_WITH], base) - 1)
+    ours, theirs = (f"{median(own):.0f} µs" for own in (found[_WITH], base))
     report.figure("routes.cost", share, ours=ours, peer=theirs)
 
 

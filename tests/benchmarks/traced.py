@@ -18,7 +18,7 @@ from otel_monitoring.baggage import BaggageKeys
 from otel_monitoring.metrics.reader import SnapshotReader
 from otel_monitoring.tracing import traced
 from otel_monitoring.tracing.destination import Destination, use
-from tests.benchmarks.figures import added, added_ratio, spread, undisturbed
+from tests.benchmarks.figures import added, added_ratio, paired, spread
 from tests.benchmarks.pace import Rounds
 from tests.benchmarks.report import Report
 
@@ -63,7 +63,7 @@ def run(report: Report, rounds: Rounds) -> None:
         [
             name,
             *(f"{v:.1f}" for v in (median(own), spread(own), added(own, base))),
-            f"{undisturbed(own) / undisturbed(spans):.2f}",
+            f"{paired(own, spans):.2f}",
         ]
         for name, own in found.items()
     ]
