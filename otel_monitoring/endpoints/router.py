@@ -1,12 +1,10 @@
-"""`Router`: endpoints at a path, behind guards. FastAPI prepares the route of each with its first request."""
+"""`Router`: endpoints at a path. The route of each is made with its first request."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeVar
 
-from fastapi import FastAPI
-from fastapi.params import Depends
-from fastapi.routing import APIRoute
+from starlette.routing import Route
 
 from otel_monitoring.instrumentation.http_server.own_routes import Endpoint
 
@@ -17,18 +15,16 @@ class Router:
     """Takes endpoints by decorators, as FastAPI's `APIRouter` does.
 
     Args:
-        app: The application, which may override dependencies.
         path: Where the paths of the endpoints begin.
-        guards: The dependencies that let a request through.
-        kind: The class of the routes.
+        kind: Makes a route of a path, a function and `methods`.
 
     Attributes:
         endpoints: What was taken, in its order.
     """
 
-    def __init__(self, app: FastAPI, path: str, guards: Sequence[Depends], kind: type[APIRoute]) -> None:
+    def __init__(self, path: str, kind: Callable[..., Route]) -> None:
         self._path = path
-        self._kind = partial(kind, dependencies=guards, dependency_overrides_provider=app, include_in_schema=False)
+        self._kind = kind
         self.endpoints: list[Endpoint] = []
 
     def get(self, path: str, *, head: bool = False) -> Callable[[F], F]:

@@ -50,7 +50,7 @@ def page_routes(
         ask_for_token: Whether the page asks for the admin token at once, as nothing else opens the private answers.
     """
 
-    @public.get("")
+    @public.get("", head=True)
     def document(request: Request) -> Response:
         # Imported with the first reader: most processes never have one.
         from otel_monitoring.status_page.document import page

@@ -122,6 +122,7 @@ class OwnRoutes(BaseRoute):
             if not endpoint.may_have(path):
                 continue
             match, child = endpoint.route.matches(asked)
+            child["route"] = endpoint.route
             if match is Match.FULL:
                 return match, child
             if match is Match.PARTIAL and partial[0] is Match.NONE:
