@@ -7,8 +7,10 @@ background work of each process.
 import asyncio
 import os
 import re
+import threading
 import weakref
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +26,7 @@ from otel_monitoring.config.settings import Settings
 from otel_monitoring.endpoints.routes import Doors, create_routes
 from otel_monitoring.environment import opt_in_to_stable_conventions
 from otel_monitoring.errors import ConfigurationError, InstrumentationError
+from otel_monitoring.forks import renewed
 from otel_monitoring.guard import fail_open
 from otel_monitoring.health.checks import CheckFunction, Checks
 from otel_monitoring.health.database import DatabaseHealthChecker
@@ -37,7 +40,7 @@ from otel_monitoring.instrumentation.http_server.fastapi import (
     instrument_app,
 )
 from otel_monitoring.instrumentation.http_server.headers import CapturedHeaders
-from otel_monitoring.instrumentation.http_server.lifespan import follow_lifespan
+from otel_monitoring.instrumentation.http_server.lifespan import Lifespan, follow_lifespan
 from otel_monitoring.instrumentation.http_server.mounting_application import watch_mounting_application
 from otel_monitoring.instrumentation.http_server.open_connections import OpenConnections
 from otel_monitoring.instrumentation.http_server.own_routes import Endpoint, OwnRoutes
@@ -128,6 +131,8 @@ class MonitoringService:
         self._answering = 0
         self._ready = False
         self._announced_in: int | None = None
+        self._lifespans = renewed(self, "_lifespans", dict[Lifespan, None])
+        self._begin_or_end = renewed(self, "_begin_or_end", threading.RLock)
         self._worker = self._make_worker()
 
     # Instrument
@@ -160,10 +165,10 @@ class MonitoringService:
         follow_lifespan(
             app,
             within=lambda: within_service(self),
-            starting=self._begin,
-            started=self._started,
-            stopping=self.drain,
-            stopped=self._stopped,
+            starting=self._lifespan_begins,
+            started=self._lifespan_started,
+            stopping=self._lifespan_ends,
+            stopped=self._lifespan_ended,
         )
         if get_monitoring() is None:
             set_monitoring(self)
@@ -179,9 +184,17 @@ class MonitoringService:
         Raises:
             ConfigurationError: It is no database.
         """
-        self._db = database_handle(db)
+        handle = database_handle(db)
+        with suppress(RuntimeError):  # no loop runs
+            loop = asyncio.get_running_loop()
+            if any(lifespan.loop is loop for lifespan in self._open):
+                self._worker.move(loop)  # first: a client that is used in another loop cannot be closed in its own
+        self._watch(handle)
+
+    def _watch(self, handle: Any) -> None:
+        self._db = handle
         if self._assembled is not None:
-            self._assembled.watch_database(db)
+            self._assembled.watch_database(handle)
 
     def measure_client(self, client: Any) -> None:
         """Measure a further MongoDB client, made before `instrument`. Clients made later are measured anyway.
@@ -206,16 +219,27 @@ class MonitoringService:
 
         Measurements, checks and rules stop, and the last results stay: what the application closes from here on is no
         outage. Alerts that the application raises are still delivered.
+
+        Where the application is served more than once, one shutdown drains nothing while another lifespan goes on.
         """
+        with self._begin_or_end:
+            if not self._goes_on:
+                self._drain()
+
+    def _drain(self) -> None:
         self._ready = False
         if self._worker.running:
             self._worker.draining = True
             self._parts.freeze()
 
     async def stop(self) -> None:
-        """Flush and stop within the shutdown timeout. Does nothing where it does not run."""
-        self.drain()
-        await self._worker.stop_soon()
+        """Flush and stop within the shutdown timeout. Does nothing where it does not run.
+
+        Where the application is served more than once, one shutdown stops nothing while another lifespan goes on.
+        """
+        if not self._goes_on:
+            self.drain()
+            await self._worker.stop_soon()
 
     # Checks, rules and alerts
 
@@ -528,6 +552,57 @@ class MonitoringService:
 
     # What happens in the life of the application
 
+    @property
+    def _open(self) -> list[Lifespan]:
+        """The lifespans of the application that have not ended, the oldest first."""
+        return [lifespan for lifespan in tuple(self._lifespans) if not lifespan.loop.is_closed()]
+
+    @property
+    def _goes_on(self) -> bool:
+        """Whether one lifespan shuts down, and another one does not."""
+        return {lifespan.ending for lifespan in self._open} == {False, True}
+
+    async def _lifespan_begins(self, lifespan: Lifespan) -> None:
+        with self._begin_or_end:
+            lifespan.database = self._db
+            self._lifespans[lifespan] = None
+        await self._begin()
+
+    def _lifespan_started(self, lifespan: Lifespan) -> None:
+        lifespan.database = self._db
+        self._started()
+
+    def _lifespan_ends(self, lifespan: Lifespan) -> None:
+        with self._begin_or_end:
+            lifespan.ending = True
+            self.drain()
+            other = next((other for other in self._open if not other.ending), None)
+            if other is not None and lifespan.database is self._db:
+                self._worker.move(other.loop)
+                if other.database is not self._db:
+                    self._watch(other.database)
+
+    async def _lifespan_ended(self, lifespan: Lifespan) -> None:
+        if not lifespan.ending:  # its startup has failed
+            lifespan.database = self._db
+            self._lifespan_ends(lifespan)
+        self._lifespans.pop(lifespan, None)
+        if self._open:
+            return
+        # Streams that the server has just cancelled end their spans before the exporters stop.
+        if self._connections is not None:
+            await self._connections.all_ended(min(_LAST_CONNECTIONS_SECONDS, self.settings.shutdown_timeout / 4))
+        if not self._open:
+            await self.stop()
+        for begun in self._open:  # when the work still ran
+            with suppress(RuntimeError):  # its loop is closed
+                begun.loop.call_soon_threadsafe(self._begin_again, begun)
+
+    def _begin_again(self, lifespan: Lifespan) -> None:
+        if lifespan in self._lifespans and not lifespan.ending:
+            self._start_worker()
+            self._started()
+
     async def _begin(self) -> None:
         offer_alert_manager(self.alert_manager)
         checked = self._parts.begin_asking()
@@ -573,15 +648,9 @@ class MonitoringService:
             parts.errors.note(*failure, parts.clock())
 
     def _signalled(self) -> None:
-        self.drain()
+        self._drain()
         # A server that waits for open streams may be killed before it shuts down: export now.
         self._worker.submit(self._parts.send_early)
-
-    async def _stopped(self) -> None:
-        # Streams that the server has just cancelled end their spans before the exporters stop.
-        if self._connections is not None:
-            await self._connections.all_ended(min(_LAST_CONNECTIONS_SECONDS, self.settings.shutdown_timeout / 4))
-        await self.stop()
 
     def _announce(self, kept: list[str]) -> None:
         """Log once in each process what is monitored; `kept` are endpoints that the application keeps for itself."""

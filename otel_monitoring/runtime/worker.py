@@ -43,7 +43,7 @@ class Worker:
         jobs: The jobs of the background thread.
         blocking: A job that may block, which has a thread of its own.
         acquire: Called at the start with a stack; the stop releases in reverse what was put on it.
-        bind: Called with the application's loop, at the start and when another loop replaces a closed one.
+        bind: Called with the application's loop, at the start and when another loop replaces it.
         signalled: Called in the application's loop when the process receives the signal to end.
         drain: Makes the coroutine that the background thread runs first at the stop; its argument is how many seconds
             it may take.
@@ -83,7 +83,7 @@ class Worker:
         self._pid: int | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._next_loop: asyncio.AbstractEventLoop | None = None
-        self._loop_end = process_exit.LoopEnd(lambda: process_exit.loop_ended(self, self._stop_beside_others))
+        self._loop_end = process_exit.LoopEnd(self._loop_ended)
         self._implicit = False
         self._alone = 0
         self._stopping = renewed(self, "_stopping", threading.Lock)
@@ -228,6 +228,16 @@ class Worker:
         if self._loop is not None and self.running:
             with suppress(RuntimeError):  # the loop is closed
                 self._loop.call_soon_threadsafe(self._signalled)
+
+    def move(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Work for another `loop` of the application, which goes on longer; callable in any thread."""
+        if self.running and self._loop is not loop:
+            self._loop = loop
+            self._bind(loop)
+
+    async def _loop_ended(self) -> None:
+        if self._loop is asyncio.get_running_loop():  # otherwise the work goes on in another one
+            await process_exit.loop_ended(self, self._stop_beside_others)
 
     def _rebind(self, loop: asyncio.AbstractEventLoop) -> None:
         if self._loop is not loop and self._loop is not None and self._loop.is_closed():

@@ -1,5 +1,6 @@
-"""`follow_lifespan`: hooks around the lifespan of an application."""
+"""`follow_lifespan`: hooks around each lifespan of an application."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager
 from types import TracebackType
@@ -8,14 +9,29 @@ from typing import Any
 from fastapi import FastAPI
 
 
+class Lifespan:
+    """One lifespan of an application; several may go on at once, e.g. where two servers serve it on two ports.
+
+    Attributes:
+        loop: The event loop in which it began.
+        ending: Whether its shutdown has begun.
+        database: The database that is checked since its startup.
+    """
+
+    def __init__(self) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.ending = False
+        self.database: Any = None
+
+
 def follow_lifespan(
     app: FastAPI,
     *,
     within: Callable[[], AbstractContextManager[None]],
-    starting: Callable[[], Awaitable[None]],
-    started: Callable[[], None],
-    stopping: Callable[[], None],
-    stopped: Callable[[], Awaitable[None]],
+    starting: Callable[[Lifespan], Awaitable[None]],
+    started: Callable[[Lifespan], None],
+    stopping: Callable[[Lifespan], None],
+    stopped: Callable[[Lifespan], Awaitable[None]],
 ) -> None:
     """Wrap the lifespan of `app`: a `lifespan=` function, or `on_event` handlers, including those added later.
 
@@ -25,22 +41,23 @@ def follow_lifespan(
         starting: Awaited before the application's startup, so that what happens there is measured.
         started: Called when the application's startup has succeeded.
         stopping: Called before the application's shutdown, which may close its clients.
-        stopped: Awaited after the application's shutdown, whether or not it succeeded, or after a failed startup.
+        stopped: Awaited after the application's shutdown, whether or not it succeeded, or after a failed start.
     """
     inner = app.router.lifespan_context
 
     @asynccontextmanager
     async def lifespan(application: Any) -> AsyncIterator[Any]:
-        await starting()
+        this = Lifespan()
         try:
+            await starting(this)
             async with _InnerLifespan(inner(application), within) as state:
-                started()
+                started(this)
                 try:
                     yield state
                 finally:
-                    stopping()
+                    stopping(this)
         finally:
-            await stopped()
+            await stopped(this)
 
     app.router.lifespan_context = lifespan
 
