@@ -34,7 +34,7 @@ class ReportRow(NamedTuple):
     urgent_at: float | None
 
 
-@dataclass(eq=False, repr=False, slots=True)
+@dataclass(repr=False, slots=True)
 class MemoryState:
     """The state of a store. Its containers hold immutable values only, so that `copy` can be shallow."""
 
@@ -52,7 +52,7 @@ class MemoryState:
     leases: dict[str, LeaseRow] = field(default_factory=dict)
     conditions: dict[str, str] = field(default_factory=dict)
     reports: dict[str, ReportRow] = field(default_factory=dict)
-    number: int = 0
+    number: int = field(default=0, compare=False)
     """How many states came before it, where that is counted: the larger one is newer."""
 
     def add_to_history(self, event: AlertEvent) -> None:
