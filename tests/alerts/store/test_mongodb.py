@@ -523,6 +523,17 @@ def test_who_leads_or_delivers_in_the_database_goes_on_when_it_is_away(
 # Its size
 
 
+def test_what_changes_nothing_writes_nothing(made: Made) -> None:
+    """Every worker reads the state each second: if each of them wrote it, they would wait for each other."""
+    store = made()
+    store.notes.note("told", NOW)
+    number = store.known.number
+    store.run(lambda tx: tx.notes.note("told", NOW))
+    assert store.notes.all() == {"told": NOW}
+    store.leases.resign("a worker without leases")
+    assert (store.known.number, number) == (1, 1)
+
+
 def test_it_stays_small_however_much_happens(server: Server, made: Made) -> None:
     store = made()
     details = {"path": "/api/orders", "errors": ["E" * 50] * 10, "value": 1.5}
