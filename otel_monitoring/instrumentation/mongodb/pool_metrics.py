@@ -190,8 +190,8 @@ class PoolMetrics(ConnectionPoolListener):
             pool.limits.pop()
             if not pool.limits:
                 pool.forget_idle()
-            if not pool.limits and pool.count() == (0, 0):
-                self._pools.pop(address, None)
+                if pool.count() == (0, 0):
+                    self._pools.pop(address, None)
 
     def forget(self) -> None:
         """Forget all pools, because their events are no longer received."""
