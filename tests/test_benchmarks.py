@@ -30,7 +30,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux" and find_spec("resource"
 def test_a_pair_is_compared_round_by_round() -> None:
     # The second round was noisy for both: the pair is not.
     assert paired([30, 300, 33], [20, 200, 20]) == 1.5
-    assert paired([30, 300, 33], [20, 200, 20], "difference") == 13
+    assert added([30, 300, 33], [20, 200, 20]) == 13
 
 
 def test_what_is_added_is_compared() -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from statistics import median
 
-from tests.benchmarks.figures import paired, spread, undisturbed
+from tests.benchmarks.figures import added, paired, spread, undisturbed
 from tests.benchmarks.processes import Sink, Worker, workers
 from tests.benchmarks.report import Report, say
 from tests.benchmarks.variants import BY_NAME
@@ -98,8 +98,7 @@ def _diagnostics(report: Report, sink: Sink, rounds: int, sizes: Sequence[tuple[
     report.figure("answers.again", undisturbed(found["again"]))
     report.figure("answers.poll", median(found["poll"]))
     lag, own = found["lag"], found["idle lag"]
-    added = max(0.0, paired(lag, own, "difference"))
-    report.figure("answers.lag", added, ours=f"{median(lag):.1f} ms", peer=f"{median(own):.1f} ms")
+    report.figure("answers.lag", max(0.0, added(lag, own)), ours=f"{median(lag):.1f} ms", peer=f"{median(own):.1f} ms")
 
 
 def _ask(worker: Worker, statuses: list[int], rounds: int) -> dict[str, list[float]]:

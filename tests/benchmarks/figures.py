@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf
 from statistics import median, quantiles
-from typing import Literal
 
 from tests.benchmarks.goals import SCALED, Goal
 
@@ -58,16 +57,14 @@ def shown(value: float, unit: str) -> str:
     return f"{value:.3g} {unit}" if abs(value) < 100 else f"{value:,.0f} {unit}"
 
 
-def paired(ours: Sequence[float], theirs: Sequence[float], how: Literal["ratio", "difference"] = "ratio") -> float:
-    """The median over rounds of `ours` to `theirs`: both halves of a pair met the same noise.
+def paired(ours: Sequence[float], theirs: Sequence[float]) -> float:
+    """The median over rounds of the ratio of `ours` to `theirs`: both halves of a pair met the same noise.
 
     Args:
         ours: One figure per round.
         theirs: The figures of the same rounds.
-        how: Whether to divide or to subtract.
     """
-    pairs = zip(ours, theirs, strict=True)
-    return median([a / b for a, b in pairs] if how == "ratio" else [a - b for a, b in pairs])
+    return median(a / b for a, b in zip(ours, theirs, strict=True))
 
 
 def undisturbed(rounds: Sequence[float]) -> float:
@@ -76,11 +73,11 @@ def undisturbed(rounds: Sequence[float]) -> float:
 
 
 def added(ours: Sequence[float], bare: Sequence[float]) -> float:
-    """What `ours` adds to `bare`: CPU time of rounds that were interleaved.
+    """What `ours` adds to `bare`: the median over rounds of the differences, as `paired` is that of the ratios.
 
     The difference of two quantiles, as of the lower deciles, is twice as wide from run to run.
     """
-    return paired(ours, bare, "difference")
+    return median(a - b for a, b in zip(ours, bare, strict=True))
 
 
 def added_ratio(ours: Sequence[float], theirs: Sequence[float], bare: Sequence[float]) -> float:

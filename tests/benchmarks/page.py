@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from statistics import median
 
 from otel_monitoring.status_page.document import page
-from tests.benchmarks.figures import paired
+from tests.benchmarks.figures import added
 from tests.benchmarks.processes import QUIET, Sink, Worker, workers
 from tests.benchmarks.report import Report, say
 from tests.benchmarks.variants import BY_NAME
@@ -46,12 +46,12 @@ def run(report: Report, sink: Sink, rounds: int, seconds: int) -> None:
             _, with_pages = both.map(measured, services, found)
             sizes.append(with_pages)
     alone, pages = found[0], found[_PAGES]
-    added = paired(pages, alone, "difference")
+    more = added(pages, alone)
     rows = [["no page", f"{median(alone):.2f}"], [f"{_PAGES} pages", f"{median(pages):.2f}"]]
     report.table(("open", "% of a core"), rows)
     sizes_of = [[name, f"{max(one[key] for one in sizes) / _KB:.1f}"] for key, name in _UPDATES.items()]
     report.table(("update", "kB"), sizes_of)
-    report.figure("page.cpu", added, ours=f"{median(pages):.2f} %", peer=f"{median(alone):.2f} %")
+    report.figure("page.cpu", more, ours=f"{median(pages):.2f} %", peer=f"{median(alone):.2f} %")
     report.figure("page.update", max(one["later"] for one in sizes) / _KB)
     report.figure("page.first", max(one["first"] for one in sizes) / _KB)
     report.figure("page.document", len(gzip.compress(page().content.encode(), 6)) / _KB)

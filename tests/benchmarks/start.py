@@ -15,7 +15,7 @@ from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from tests.benchmarks.figures import paired, spread
+from tests.benchmarks.figures import added, spread
 from tests.benchmarks.processes import QUIET, ROOT, Sink
 from tests.benchmarks.report import Report, say
 from tests.integration.servers import nx27017
@@ -67,8 +67,8 @@ def _start(report: Report, start: Any, rounds: int, *, lean: bool) -> None:
     for name, own in found.items():
         stages = [[one[stage] * _MILLI for one in own] for stage in shown]
         judged = [one[_JUDGED] * _MILLI for one in own]
-        added = paired(judged, [one[_JUDGED] * _MILLI for one in found[_BARE]], "difference")
-        rows.append([name, *(f"{median(stage):.0f}" for stage in stages), f"{spread(judged):.0f}", f"{added:.0f}"])
+        more = added(judged, [one[_JUDGED] * _MILLI for one in found[_BARE]])
+        rows.append([name, *(f"{median(stage):.0f}" for stage in stages), f"{spread(judged):.0f}", f"{more:.0f}"])
     report.table(("variant", *(f"{stage} ms" for stage in shown), "± ms", "start: added ms"), rows)
     least = {name: min(one[_JUDGED] for one in own) * _MILLI for name, own in found.items()}
     report.figure(
@@ -139,8 +139,8 @@ def _idle(report: Report, start: Any, seconds: int) -> None:
     report.figure("idle.cpu", (ours["idle"] - bare["idle"]) * 100)
     memory = {name: own["resident"] / _MIB for name, own in found.items()}
     for key, beside in (("idle.memory", _BARE), ("idle.memory.ours", _SDK)):
-        added = memory[_EVERYTHING] - memory[beside]
-        report.figure(key, added, ours=f"{memory[_EVERYTHING]:.1f} MiB", peer=f"{memory[beside]:.1f} MiB")
+        more = memory[_EVERYTHING] - memory[beside]
+        report.figure(key, more, ours=f"{memory[_EVERYTHING]:.1f} MiB", peer=f"{memory[beside]:.1f} MiB")
 
 
 @contextmanager
